@@ -3,7 +3,7 @@
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use cifer_genesis::{
-    BlockHash, Hash32, Height, StateRoot, TimestampMs, ValidatorId, crypto::signing_bytes,
+    BlockHash, Hash32, Height, StateRoot, TimestampMs, TxHash, ValidatorId, crypto::signing_bytes,
 };
 
 use crate::tx::Transaction;
@@ -65,6 +65,12 @@ impl Block {
     #[must_use]
     pub fn compute_tx_root(chain_id: &str, transactions: &[Transaction]) -> Hash32 {
         let hashes: Vec<_> = transactions.iter().map(|tx| tx.hash(chain_id)).collect();
-        Hash32::derive(TX_ROOT_DOMAIN, &signing_bytes(TX_ROOT_DOMAIN, chain_id, &hashes))
+        Self::tx_root_of(chain_id, &hashes)
+    }
+
+    /// [`Self::compute_tx_root`] of transactions whose hashes are known.
+    #[must_use]
+    pub fn tx_root_of(chain_id: &str, hashes: &[TxHash]) -> Hash32 {
+        Hash32::derive(TX_ROOT_DOMAIN, &signing_bytes(TX_ROOT_DOMAIN, chain_id, hashes))
     }
 }

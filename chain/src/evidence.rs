@@ -32,7 +32,9 @@ pub enum Evidence {
 }
 
 /// Who is proven faulty.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, BorshSerialize, BorshDeserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, BorshSerialize, BorshDeserialize,
+)]
 pub enum Culprit {
     /// A validator.
     Validator(ValidatorId),

@@ -2,21 +2,56 @@
 //!
 //! - [`tx`], [`update`], [`aggregate`], [`evidence`]: what a block can carry.
 //! - [`block`], [`vote`], [`validators`]: what consensus decides and how a decision is proven.
+//! - [`state`], [`round`], [`apply`](mod@apply): what a block does; pure.
+//! - [`key`], [`tree`], [`execute`](mod@execute): the state as a Merkle tree, its root and proofs.
+//! - [`store`], [`replay`]: where it is kept, and the check of all of it from genesis.
+//! - [`light`]: trusting a header, a model or a state entry from genesis alone.
 //!
 //! Invariants: everything hashed or signed is borsh under a domain string with the chain id inside;
 //! nothing here reads a clock, draws randomness, does I/O (but for the store) or uses floats.
 
 pub mod aggregate;
+pub mod apply;
 pub mod block;
+pub mod decode;
+pub mod error;
+pub mod event;
 pub mod evidence;
+pub mod execute;
+pub mod key;
+pub mod round;
+pub mod state;
+pub mod store;
+mod transact;
+pub mod tree;
 pub mod tx;
 pub mod update;
 pub mod validators;
 pub mod vote;
 
 pub use aggregate::{AggregateCertificate, AggregateStatement, AggregateVote};
+pub use apply::{
+    Builder, Draft, Transition, VERIFY_ALL, Verified, apply, apply_with, check_tx, check_tx_with,
+};
 pub use block::{Block, Header};
-pub use evidence::Evidence;
+pub use decode::{DecodeError, decode_block, decode_tx};
+pub use error::{ApplyError, EvidenceError, TxError};
+pub use event::Event;
+pub use evidence::{Culprit, Evidence};
+pub use execute::{ExecuteError, Executed, execute, propose};
+pub use key::{
+    EvidenceRecord, MetaRecord, Offence, OffenceSite, PhaseRecord, StateKey, TaskRecord,
+};
+pub use round::{
+    AbortReason, AcceptedUpdate, ClosedRound, Moment, OpenRound, Outcome, Phase, RejectedUpdate,
+    RoundRecord, TaskState, Turn, expected_payload_bytes, task_definition,
+};
+pub use state::{Contributor, State, StateError, Writes};
+#[cfg(feature = "rocksdb")]
+pub use store::RocksStore;
+pub use store::{Durability, MemoryStore, Store, StoreError, TxLocation, UndecidedKey};
+pub use transact::{offence, verify_signatures};
+pub use tree::{MemoryTree, ProofError, StateProof, StateTree, TreeError, genesis_state_root};
 pub use tx::{Registration, Transaction};
 pub use update::{
     Availability, CertifiedRejection, CertifiedUpdate, Metrics, PayloadEncoding, RejectReason,
@@ -27,3 +62,8 @@ pub use vote::{CommitCertificate, Vote, VoteKind};
 
 pub use cifer_genesis::primitives::*;
 pub use cifer_genesis::{PublicKey, SecretKey, Signature};
+
+/// Hash of a genesis document.
+fn genesis_hash(genesis: &cifer_genesis::Genesis) -> GenesisHash {
+    GenesisHash(Hash32::derive("cifer/genesis/document/v1", &decode::encode(genesis)))
+}

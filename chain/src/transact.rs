@@ -1,0 +1,423 @@
+//! What one transaction does to the state.
+//!
+//! Order matters: checks against the state come first (they are cheap), signatures next (they
+//! dominate), and only then does anything change, so that a refused transaction leaves no trace.
+
+use std::collections::BTreeSet;
+
+use cifer_genesis::{ContributorId, Height, TaskId, TxHash};
+
+use crate::{
+    aggregate::AggregateCertificate,
+    error::{EvidenceError, TxError},
+    event::Event,
+    evidence::{Culprit, Evidence},
+    key::{EvidenceRecord, Offence, OffenceSite, StateKey},
+    round::{
+        AcceptedUpdate, Moment, OpenRound, Phase, RejectedUpdate, RoundRecord, TaskState, Turn,
+        expected_payload_bytes,
+    },
+    state::{Contributor, MAX_FAULTS, State, Writes, encode},
+    tx::{Registration, Transaction},
+    update::{SignedUpdate, Update, Verdict, verify_verdicts},
+    validators::ValidatorSet,
+};
+
+/// Longest name of a contributor, as in genesis.
+const MAX_NAME_BYTES: usize = 48;
+
+/// A state in the middle of a block.
+#[derive(Debug, Clone)]
+pub(crate) struct Working {
+    pub(crate) state: State,
+    /// The block being made.
+    pub(crate) now: Moment,
+    /// Entries written once, with their value.
+    pub(crate) records: Writes,
+    /// Entries whose value is taken from the state at the end of the block.
+    pub(crate) dirty: BTreeSet<StateKey>,
+    pub(crate) events: Vec<Event>,
+}
+
+/// Checks every signature and certificate of a transaction and nothing else: no state but the
+/// validator set is looked at, so it can run on any thread, ahead of time.
+///
+/// # Errors
+/// [`TxError::Signature`], [`TxError::Certificate`].
+pub fn verify_signatures(
+    chain_id: &str,
+    validators: &ValidatorSet,
+    tx: &Transaction,
+) -> Result<(), TxError> {
+    match tx {
+        Transaction::Register(registration) => registration.verify(chain_id)?,
+        Transaction::Update(certified) => {
+            let signed = &certified.signed;
+            signed.verify(chain_id)?;
+            let signatures = &certified.availability;
+            verify_verdicts(signed, Verdict::Available, signatures, chain_id, validators)?;
+        }
+        Transaction::Rejection(certified) => {
+            let signed = &certified.signed;
+            signed.verify(chain_id)?;
+            let verdict = Verdict::Rejected(certified.reason);
+            verify_verdicts(signed, verdict, &certified.signatures, chain_id, validators)?;
+        }
+        Transaction::Aggregate(certificate) => certificate.verify(chain_id, validators)?,
+        Transaction::Evidence(Evidence::ConflictingVotes { first, second }) => {
+            for (vote, signature) in [first, second] {
+                vote.validator.key().verify_bytes(&vote.signing_bytes(chain_id), signature)?;
+            }
+        }
+        Transaction::Evidence(Evidence::ConflictingAggregates { first, second }) => {
+            first.verify(chain_id)?;
+            second.verify(chain_id)?;
+        }
+        Transaction::Evidence(Evidence::ConflictingUpdates { first, second }) => {
+            first.verify(chain_id)?;
+            second.verify(chain_id)?;
+        }
+    }
+    Ok(())
+}
+
+/// What a transaction is checked against.
+#[derive(Clone, Copy)]
+pub(crate) struct View<'a> {
+    pub(crate) state: &'a State,
+    /// Height of the block being made.
+    pub(crate) height: Height,
+}
+
+impl Working {
+    /// Applies one transaction, or refuses it and changes nothing.
+    pub(crate) fn transact(
+        &mut self,
+        tx: &Transaction,
+        hash: TxHash,
+        signatures_known: bool,
+    ) -> Result<(), TxError> {
+        View { state: &self.state, height: self.now.height }.check(tx)?;
+        if !signatures_known {
+            verify_signatures(&self.state.chain_id, &self.state.validators, tx)?;
+        }
+        let height = self.now.height;
+        match tx {
+            Transaction::Register(registration) => self.register(registration),
+            Transaction::Update(certified) => {
+                let update = certified.signed.update.clone();
+                self.take_turn(Turn::Accepted(AcceptedUpdate { update, tx: hash, height }));
+            }
+            Transaction::Rejection(certified) => {
+                let (update, reason) = (certified.signed.update.clone(), certified.reason);
+                let turn = RejectedUpdate { update, reason, tx: hash, height };
+                self.take_turn(Turn::Rejected(turn));
+            }
+            Transaction::Aggregate(certificate) => self.finalise(certificate, hash),
+            Transaction::Evidence(evidence) => self.record_fault(offence(evidence), hash),
+        }
+        Ok(())
+    }
+
+    fn register(&mut self, registration: &Registration) {
+        let contributor = registration.contributor;
+        let entry = Contributor {
+            name: registration.name.clone(),
+            registered_at: self.now.height,
+            accepted: 0,
+            rejected: 0,
+            faults: 0,
+        };
+        self.state.contributors.insert(contributor, entry);
+        self.dirty.insert(StateKey::Contributor(contributor));
+        self.events.push(Event::ContributorRegistered { contributor });
+    }
+
+    /// Uses a contributor's turn; [`View::check_turn`] has been passed.
+    fn take_turn(&mut self, turn: Turn) {
+        let update = match &turn {
+            Turn::Accepted(turn) => &turn.update,
+            Turn::Rejected(turn) => &turn.update,
+        };
+        let (id, round, contributor) = (update.task, update.round, update.contributor);
+        if let Some(value) = encode(&turn) {
+            self.records.insert(StateKey::Update(id, round, contributor), value);
+        }
+        let Some(task) = self.state.tasks.get_mut(&id) else { return };
+        let Phase::Open(open) = &mut task.phase else { return };
+        let Some(sender) = self.state.contributors.get_mut(&contributor) else { return };
+        let event = match turn {
+            Turn::Accepted(turn) => {
+                sender.accepted = sender.accepted.saturating_add(1);
+                let tx = turn.tx;
+                open.updates.insert(contributor, turn);
+                Event::UpdateAccepted { task: id, round, contributor, tx }
+            }
+            Turn::Rejected(turn) => {
+                sender.rejected = sender.rejected.saturating_add(1);
+                let (tx, reason) = (turn.tx, turn.reason);
+                open.rejected.insert(contributor, turn);
+                Event::UpdateRejected { task: id, round, contributor, reason, tx }
+            }
+        };
+        self.dirty.extend([StateKey::Contributor(contributor), StateKey::Task(id)]);
+        self.events.push(event);
+    }
+
+    /// Ends a closed round; [`View::check_aggregate`] has been passed.
+    fn finalise(&mut self, certificate: &AggregateCertificate, tx: TxHash) {
+        let id = certificate.statement.task;
+        let Some(task) = self.state.tasks.get_mut(&id) else { return };
+        let Some(record) = task.finalise(self.now, certificate.clone()) else { return };
+        let (round, model) = (record.round, record.model());
+        self.events.push(Event::RoundFinalised { task: id, round, model, tx });
+        self.finish_round(&record);
+    }
+
+    /// Keeps a finished round and announces what comes next.
+    pub(crate) fn finish_round(&mut self, record: &RoundRecord) {
+        let id = record.task;
+        if let Some(value) = encode(record) {
+            self.records.insert(StateKey::Round(id, record.round), value);
+        }
+        self.dirty.insert(StateKey::Task(id));
+        let Some(task) = self.state.tasks.get(&id) else { return };
+        self.events.push(match &task.phase {
+            Phase::Open(open) => Event::RoundOpened {
+                task: id,
+                round: task.round,
+                base: task.model,
+                deadline_ms: open.deadline_ms,
+            },
+            Phase::Closed(_) | Phase::Complete => {
+                Event::TaskCompleted { task: id, model: task.model }
+            }
+        });
+    }
+
+    /// Puts an offence on record; [`View::check_evidence`] has been passed.
+    fn record_fault(&mut self, offence: Offence, tx: TxHash) {
+        if let Some(value) = encode(&EvidenceRecord { tx, height: self.now.height }) {
+            self.records.insert(StateKey::Evidence(offence), value);
+        }
+        self.state.offences.insert(offence);
+        let culprit = offence.culprit;
+        match culprit {
+            Culprit::Validator(id) => {
+                let faults = self.state.validator_faults.entry(id).or_insert(0);
+                *faults = faults.saturating_add(1);
+                self.dirty.insert(StateKey::ValidatorFaults(id));
+            }
+            Culprit::Contributor(id) => {
+                if let Some(contributor) = self.state.contributors.get_mut(&id) {
+                    contributor.faults = contributor.faults.saturating_add(1);
+                    self.dirty.insert(StateKey::Contributor(id));
+                }
+            }
+        }
+        let faults = self.state.faults_of(&culprit);
+        self.events.push(Event::FaultRecorded { culprit, faults, tx });
+    }
+}
+
+impl<'a> View<'a> {
+    /// Everything but the signatures.
+    pub(crate) fn check(&self, tx: &Transaction) -> Result<(), TxError> {
+        match tx {
+            Transaction::Register(registration) => self.check_registration(registration),
+            Transaction::Update(certified) => {
+                let update = &certified.signed.update;
+                let task = self.check_turn(update)?;
+                check_payload(update, task, self.state.limits.max_payload_bytes)
+            }
+            // A rejected update may well be of the wrong length: that is what it is rejected for.
+            Transaction::Rejection(certified) => {
+                self.check_turn(&certified.signed.update).map(|_| ())
+            }
+            Transaction::Aggregate(certificate) => self.check_aggregate(certificate),
+            Transaction::Evidence(evidence) => self.check_evidence(evidence),
+        }
+    }
+
+    fn check_registration(&self, registration: &Registration) -> Result<(), TxError> {
+        let (id, name) = (registration.contributor, &registration.name);
+        let limit = self.state.limits.max_contributors;
+        if !self.state.open_registration {
+            return Err(TxError::RegistrationClosed);
+        }
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+        if name.is_empty() || name.len() > MAX_NAME_BYTES || !name.bytes().all(allowed) {
+            return Err(TxError::BadName(name.chars().take(MAX_NAME_BYTES + 1).collect()));
+        }
+        if self.state.contributors.contains_key(&id) {
+            return Err(TxError::AlreadyRegistered(id));
+        }
+        if self.state.contributors.len() as u64 >= limit {
+            return Err(TxError::TooManyContributors { limit });
+        }
+        Ok(())
+    }
+
+    /// Whether this contributor may use its turn of this round with this update.
+    fn check_turn(&self, update: &Update) -> Result<&'a TaskState, TxError> {
+        let (task, round, contributor) = (update.task, update.round, update.contributor);
+        let state = self.task(task)?;
+        if round != state.round {
+            return Err(TxError::WrongRound { task, got: round, current: state.round });
+        }
+        if !self.state.contributors.contains_key(&contributor) {
+            return Err(TxError::NotRegistered(contributor));
+        }
+        let open = match &state.phase {
+            Phase::Open(open) => open,
+            Phase::Closed(_) => return Err(TxError::RoundClosed { task, round }),
+            Phase::Complete => return Err(TxError::TaskComplete(task)),
+        };
+        if update.base != state.model {
+            let (got, expected) = (update.base, state.model);
+            return Err(TxError::WrongBase { task, round, got, expected });
+        }
+        if has_turn(open, &contributor) {
+            return Err(TxError::TurnUsed { task, round, contributor });
+        }
+        let max_updates = state.task.rounds.max_updates;
+        if open.turns_used() >= max_updates {
+            return Err(TxError::RoundFull { task, round, max_updates });
+        }
+        Ok(state)
+    }
+
+    fn task(&self, task: TaskId) -> Result<&'a TaskState, TxError> {
+        self.state.tasks.get(&task).ok_or(TxError::UnknownTask(task))
+    }
+
+    fn check_aggregate(&self, certificate: &AggregateCertificate) -> Result<(), TxError> {
+        let got = &certificate.statement;
+        let (task, round) = (got.task, got.round);
+        let state = self.task(task)?;
+        if state.phase == Phase::Complete {
+            return Err(TxError::TaskComplete(task));
+        }
+        if round != state.round {
+            return Err(TxError::WrongRound { task, got: round, current: state.round });
+        }
+        let expected = state.statement(got.model).ok_or(TxError::RoundOpen { task, round })?;
+        if got.base != expected.base {
+            let (got, expected) = (got.base, expected.base);
+            return Err(TxError::WrongBase { task, round, got, expected });
+        }
+        for (field, got, expected) in [
+            ("rule", got.rule, expected.rule),
+            ("update_set", got.update_set, expected.update_set),
+        ] {
+            if got != expected {
+                return Err(TxError::WrongStatement { task, field, got, expected });
+            }
+        }
+        Ok(())
+    }
+
+    fn check_evidence(&self, evidence: &Evidence) -> Result<(), TxError> {
+        check_conflict(evidence, &self.state.chain_id)?;
+        let offence = offence(evidence);
+        let known_culprit = match offence.culprit {
+            Culprit::Validator(id) => self.state.validators.power_of(&id).is_some(),
+            Culprit::Contributor(id) => self.state.contributors.contains_key(&id),
+        };
+        if !known_culprit {
+            return Err(EvidenceError::UnknownCulprit(offence.culprit).into());
+        }
+        // The block being made is voted on too, so its height counts as happening.
+        let happened = match offence.site {
+            OffenceSite::Votes(height) => height > Height(0) && height <= self.height,
+            OffenceSite::Aggregates(task, round) | OffenceSite::Updates(task, round) => {
+                round <= self.task(task)?.round
+            }
+        };
+        if !happened {
+            return Err(EvidenceError::Future(offence.site).into());
+        }
+        if self.state.offences.contains(&offence) {
+            return Err(EvidenceError::Known(offence.site).into());
+        }
+        if self.state.faults_of(&offence.culprit) >= MAX_FAULTS {
+            return Err(EvidenceError::RecordFull { limit: MAX_FAULTS }.into());
+        }
+        Ok(())
+    }
+}
+
+fn has_turn(open: &OpenRound, contributor: &ContributorId) -> bool {
+    open.updates.contains_key(contributor) || open.rejected.contains_key(contributor)
+}
+
+fn check_payload(update: &Update, task: &TaskState, limit: u64) -> Result<(), TxError> {
+    let bytes = update.payload_bytes;
+    if bytes > limit {
+        return Err(TxError::PayloadTooLarge { bytes, limit });
+    }
+    let expected = expected_payload_bytes(&task.task, update.encoding).unwrap_or(u64::MAX);
+    if bytes != expected {
+        return Err(TxError::WrongPayloadLength { task: task.task.id, bytes, expected });
+    }
+    if update.samples == 0 { Err(TxError::NoSamples) } else { Ok(()) }
+}
+
+/// The offence that a piece of evidence speaks of.
+#[must_use]
+pub fn offence(evidence: &Evidence) -> Offence {
+    let site = match evidence {
+        Evidence::ConflictingVotes { first, .. } => OffenceSite::Votes(first.0.height),
+        Evidence::ConflictingAggregates { first, .. } => {
+            OffenceSite::Aggregates(first.statement.task, first.statement.round)
+        }
+        Evidence::ConflictingUpdates { first, .. } => {
+            OffenceSite::Updates(first.update.task, first.update.round)
+        }
+    };
+    Offence { culprit: evidence.culprit(), site }
+}
+
+/// Whether the two halves are comparable, in conflict and in canonical order.
+fn check_conflict(evidence: &Evidence, chain_id: &str) -> Result<(), EvidenceError> {
+    let (same, order) = match evidence {
+        Evidence::ConflictingVotes { first: (a, _), second: (b, _) } => (
+            vec![
+                ("validator", a.validator == b.validator),
+                ("height", a.height == b.height),
+                ("round", a.round == b.round),
+                ("kind", a.kind == b.kind),
+            ],
+            a.cmp(b),
+        ),
+        Evidence::ConflictingAggregates { first: a, second: b } => (
+            vec![
+                ("validator", a.validator == b.validator),
+                ("task", a.statement.task == b.statement.task),
+                ("round", a.statement.round == b.statement.round),
+                ("update_set", a.statement.update_set == b.statement.update_set),
+            ],
+            a.statement.cmp(&b.statement),
+        ),
+        Evidence::ConflictingUpdates { first: a, second: b } => (
+            vec![
+                ("contributor", a.update.contributor == b.update.contributor),
+                ("task", a.update.task == b.update.task),
+                ("round", a.update.round == b.update.round),
+            ],
+            signed_order(a, b, chain_id),
+        ),
+    };
+    if let Some((field, _)) = same.iter().find(|(_, equal)| !equal) {
+        return Err(EvidenceError::NotComparable(field));
+    }
+    match order {
+        std::cmp::Ordering::Less => Ok(()),
+        std::cmp::Ordering::Equal => Err(EvidenceError::NoConflict),
+        std::cmp::Ordering::Greater => Err(EvidenceError::Order),
+    }
+}
+
+fn signed_order(a: &SignedUpdate, b: &SignedUpdate, chain_id: &str) -> std::cmp::Ordering {
+    a.id(chain_id).cmp(&b.id(chain_id))
+}
