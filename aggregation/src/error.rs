@@ -1,0 +1,152 @@
+//! Errors of the crate. [`AggregationError::contributor`] says whether an update is to blame;
+//! everything else is ours (a disk, a caller's mistake).
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+
+use crate::rule::RuleName;
+
+/// The vector in which a bad value was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Origin {
+    /// The update with this index in the list given to the rule.
+    Update(usize),
+    /// A single vector that was checked on its own.
+    Vector,
+    /// The model that the server step starts from.
+    Base,
+    /// The outcome of the server step.
+    Result,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Update(index) => write!(f, "update {index}"),
+            Self::Vector => f.write_str("vector"),
+            Self::Base => f.write_str("base model"),
+            Self::Result => f.write_str("result of the server step"),
+        }
+    }
+}
+
+/// Why an aggregation, or a check of its inputs, was refused or failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AggregationError {
+    /// The rule gives no guarantee for these numbers.
+    #[error("{rule} needs {inequality}: {instance}")]
+    Infeasible {
+        /// The rule that was asked for.
+        rule: RuleName,
+        /// What must hold, in the rule's symbols.
+        inequality: &'static str,
+        /// The same with the numbers filled in.
+        instance: String,
+    },
+    /// More updates than the buffers are laid out for.
+    #[error("{count} updates exceed the limit of {limit}")]
+    TooManyUpdates {
+        /// Updates given.
+        count: usize,
+        /// Most that are accepted.
+        limit: usize,
+    },
+    /// The updates have length zero.
+    #[error("the updates have no coordinates")]
+    Empty,
+    /// An update's length differs from that of the first update.
+    #[error("update {contributor} has {len} coordinates, expected {expected}")]
+    LengthMismatch {
+        /// Index of the update.
+        contributor: usize,
+        /// Its length in coordinates.
+        len: usize,
+        /// Length of update 0.
+        expected: usize,
+    },
+    /// The base model's length differs from that of the updates.
+    #[error("base model has {len} coordinates, the updates have {expected}")]
+    BaseLength {
+        /// Length of the base model in coordinates.
+        len: usize,
+        /// Length of the updates.
+        expected: usize,
+    },
+    /// A weighted mean of updates that all have weight zero.
+    #[error("the total weight of {count} updates is zero")]
+    ZeroWeight {
+        /// Number of updates.
+        count: usize,
+    },
+    /// The learning rate of the server step is NaN or infinite.
+    #[error("learning rate {lr} is not finite")]
+    LearningRate {
+        /// The value given.
+        lr: f32,
+    },
+    /// NaN or infinity.
+    #[error("{origin} is not finite: coordinate {coordinate} is {value}")]
+    NonFinite {
+        /// Where it was found.
+        origin: Origin,
+        /// Position in the vector.
+        coordinate: usize,
+        /// The value.
+        value: f32,
+    },
+    /// A finite value above the accepted magnitude.
+    #[error("coordinate {coordinate} is {value}, above the limit |x| <= {limit}")]
+    OutOfRange {
+        /// Position in the vector.
+        coordinate: usize,
+        /// The value.
+        value: f32,
+        /// Largest magnitude accepted.
+        limit: f32,
+    },
+    /// A read beyond the end of a source: a caller's mistake.
+    #[error("read of {count} coordinates at {offset} is beyond the end of a vector of {len}")]
+    OutOfBounds {
+        /// First coordinate asked for.
+        offset: usize,
+        /// Coordinates asked for.
+        count: usize,
+        /// Length of the vector.
+        len: usize,
+    },
+    /// A file whose size cannot be a vector of the expected kind.
+    #[error("{}: {size_bytes} bytes are not a vector of 4-byte floats of at most {limit_bytes} bytes", path.display())]
+    FileSize {
+        /// The file.
+        path: PathBuf,
+        /// Its size.
+        size_bytes: u64,
+        /// Most that is accepted.
+        limit_bytes: u64,
+    },
+    /// Reading or writing a file failed.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+impl AggregationError {
+    /// Index of the update that is to blame, if one is.
+    pub fn contributor(&self) -> Option<usize> {
+        match self {
+            Self::LengthMismatch { contributor, .. } => Some(*contributor),
+            Self::NonFinite {
+                origin: Origin::Update(index),
+                ..
+            } => Some(*index),
+            _ => None,
+        }
+    }
+}

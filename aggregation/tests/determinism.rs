@@ -1,0 +1,187 @@
+//! The same bits for every thread count and every kind of source, equal to committed digests.
+
+mod common;
+
+use std::io::Write;
+
+use cifer_aggregation::{
+    AggregationError, FileSink, FileSource, Rule, TILE, VectorSource, aggregate, aggregate_step,
+};
+use common::{rules, updates, vector, vectors};
+use rayon::ThreadPoolBuilder;
+
+/// A source that only reads, so that the path through the read buffers is taken.
+struct ReadOnly(Vec<f32>);
+
+impl VectorSource for ReadOnly {
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    fn read(&self, offset: usize, out: &mut [f32]) -> Result<(), AggregationError> {
+        self.0.read(offset, out)
+    }
+}
+
+/// A digest of the results (plain and stepped) and selections of all rules on a round.
+fn digest<S: VectorSource>(sources: &[S], threads: usize) -> String {
+    let pool = ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .build()
+        .unwrap();
+    let base = vector(4711, sources[0].len());
+    let mut hasher = blake3::Hasher::new();
+    for rule in rules(sources.len()) {
+        let (mut plain, mut stepped) = (Vec::new(), Vec::new());
+        let report = pool.install(|| {
+            aggregate_step(&rule, &updates(sources), &base, 0.5, &mut stepped).unwrap();
+            aggregate(&rule, &updates(sources), &mut plain).unwrap()
+        });
+        for x in plain.iter().chain(&stepped) {
+            hasher.update(&x.to_le_bytes());
+        }
+        for i in report.selected {
+            hasher.update(&(i as u64).to_le_bytes());
+        }
+        for score in report.scores {
+            hasher.update(&score.to_le_bytes());
+        }
+    }
+    hasher.finalize().to_hex().to_string()
+}
+
+fn write(v: &[f32]) -> tempfile::NamedTempFile {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    let bytes: Vec<u8> = v.iter().flat_map(|x| x.to_le_bytes()).collect();
+    file.write_all(&bytes).unwrap();
+    file
+}
+
+/// Round sizes with the digest that every machine must find.
+const GOLDEN: [(usize, usize, &str); 4] = [
+    (
+        1,
+        1,
+        "2adf82bf57256044ec5eeda4b70ae03fb3b80b67b130ce12133d4c10109bc472",
+    ),
+    (
+        11,
+        300 * TILE + 771,
+        "b1023693e48bd8981649e25034663ce1c7e3d77375dd2058e1ce6ad22beef3d8",
+    ),
+    (
+        16,
+        TILE - 1,
+        "d766289807707810e43a6429b7f4e9acc1800182c3e1f860fbffbc9537311696",
+    ),
+    (
+        70,
+        2 * TILE + 1,
+        "12160ad537fe14d815de4e69f551fc413a5922705d21c48664a23d54fce7562a",
+    ),
+];
+
+#[test]
+fn results_are_golden_for_all_thread_counts_and_sources() {
+    for (n, len, golden) in GOLDEN {
+        let v = vectors(n, len);
+        for threads in [1, 2, 3, 8] {
+            assert_eq!(
+                digest(&v, threads),
+                golden,
+                "n = {n}, d = {len}, {threads} threads"
+            );
+        }
+        let read_only: Vec<ReadOnly> = v.iter().cloned().map(ReadOnly).collect();
+        assert_eq!(digest(&read_only, 3), golden, "read, n = {n}, d = {len}");
+        let files: Vec<_> = v.iter().map(|v| write(v)).collect();
+        let sources: Vec<_> = files
+            .iter()
+            .map(|f| FileSource::open(f.path(), len).unwrap())
+            .collect();
+        assert_eq!(digest(&sources, 2), golden, "files, n = {n}, d = {len}");
+    }
+}
+
+#[test]
+fn errors_are_the_same_for_all_thread_counts() {
+    let mut v = vectors(9, 40 * TILE);
+    v[5][30 * TILE + 7] = f32::NAN;
+    v[8][12 * TILE + 300] = f32::INFINITY;
+    v[2][12 * TILE + 900] = f32::INFINITY;
+    for threads in [1, 2, 3, 8] {
+        let pool = ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build()
+            .unwrap();
+        for rule in rules(9) {
+            let outcome = pool.install(|| common::run(rule, &v));
+            let expected = format!(
+                "update 8 is not finite: coordinate {} is inf",
+                12 * TILE + 300
+            );
+            assert_eq!(
+                outcome.unwrap_err().to_string(),
+                expected,
+                "{rule}, {threads} threads"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_file_sink_holds_the_result_and_knows_its_hash() {
+    let v = vectors(5, 3 * TILE + 9);
+    let expected = common::ok(Rule::Median, &v);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model");
+    let mut sink = FileSink::create(&path).unwrap();
+    aggregate(&Rule::Median, &updates(&v), &mut sink).unwrap();
+    let digest = sink.finish().unwrap();
+
+    let bytes = std::fs::read(&path).unwrap();
+    assert_eq!(digest.hash, blake3::hash(&bytes));
+    assert_eq!(digest.len_bytes, bytes.len() as u64);
+    let source = FileSource::open(&path, expected.len()).unwrap();
+    let mut back = vec![0.0; source.len()];
+    source.read(0, &mut back).unwrap();
+    assert_eq!(back, expected);
+    let mut part = vec![0.0; 2 * TILE];
+    source.read(TILE + 3, &mut part).unwrap();
+    assert_eq!(part, expected[TILE + 3..][..2 * TILE]);
+}
+
+#[test]
+fn files_that_are_no_vectors_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("x");
+    let open = |max_len| FileSource::open(&path, max_len).map(|s| s.len());
+    let missing = open(1).unwrap_err();
+    assert!(matches!(missing, AggregationError::Io { .. }));
+    assert!(missing.to_string().contains(path.to_str().unwrap()));
+
+    std::fs::write(&path, [0; 13]).unwrap();
+    let odd = open(100).unwrap_err().to_string();
+    assert!(
+        odd.ends_with("13 bytes are not a vector of 4-byte floats of at most 400 bytes"),
+        "{odd}"
+    );
+    std::fs::write(&path, [0; 16]).unwrap();
+    assert_eq!(open(4).unwrap(), 4);
+    assert!(matches!(
+        open(3),
+        Err(AggregationError::FileSize {
+            size_bytes: 16,
+            limit_bytes: 12,
+            ..
+        })
+    ));
+    assert!(open(usize::MAX).is_ok());
+
+    // A file that shrinks after it was opened is an error, not a short vector.
+    let source = FileSource::open(&path, 4).unwrap();
+    std::fs::write(&path, [0; 8]).unwrap();
+    let outcome = source.read(0, &mut [0.0; 4]);
+    assert!(matches!(outcome, Err(AggregationError::Io { .. })));
+    assert!(FileSink::create(folder.path().join("no/such/folder")).is_err());
+}
