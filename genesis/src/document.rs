@@ -30,6 +30,10 @@ pub struct Genesis {
     pub allow_observers: bool,
     /// Who may send updates.
     pub contributors: Contributors,
+    /// Byzantine validators that the network must withstand. When given, validation holds the
+    /// validator set to it: `n >= 3f + 1`, and the `f` most powerful below a third of the power.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub byzantine_validators: Option<u64>,
     /// The validators, at least one.
     pub validators: Vec<Validator>,
     /// The tasks, at least one.
@@ -120,7 +124,7 @@ pub struct Contributors {
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NamedKey {
-    /// For people; 1 to 48 of `a-z A-Z 0-9 . _ -`.
+    /// For people; 1 to 48 of `a-z A-Z 0-9 . _ -`, the first a letter or a digit.
     pub name: String,
     /// The ed25519 key.
     pub public_key: PublicKey,
@@ -130,7 +134,7 @@ pub struct NamedKey {
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Validator {
-    /// For people; 1 to 48 of `a-z A-Z 0-9 . _ -`.
+    /// For people; 1 to 48 of `a-z A-Z 0-9 . _ -`, the first a letter or a digit.
     pub name: String,
     /// Consensus key, also the network identity.
     pub public_key: PublicKey,
@@ -148,7 +152,7 @@ pub struct Validator {
 pub struct Task {
     /// Key of everything the task owns.
     pub id: TaskId,
-    /// For people; 1 to 48 of `a-z A-Z 0-9 . _ -`.
+    /// For people; 1 to 48 of `a-z A-Z 0-9 . _ -`, the first a letter or a digit.
     pub name: String,
     /// Root of the model that round 0 starts from.
     pub initial_model: ModelRoot,
@@ -166,17 +170,17 @@ pub struct Task {
     pub tensors: Vec<Tensor>,
 }
 
-const fn one_million() -> u64 {
+pub(crate) const fn one_million() -> u64 {
     1_000_000
 }
 
-const fn default_max_abs() -> u64 {
+pub(crate) const fn default_max_abs() -> u64 {
     1_000_000
 }
 
 /// An aggregation rule and its parameters. The numeric meaning is in the aggregation crate.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
-#[serde(tag = "name", rename_all = "kebab-case", deny_unknown_fields)]
+#[serde(tag = "name", rename_all = "kebab-case", try_from = "crate::rule::RuleFields")]
 pub enum RuleSpec {
     /// Weighted mean; weights are reported samples, at most `weight_cap` each.
     Fedavg {

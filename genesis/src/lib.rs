@@ -5,13 +5,24 @@
 //! The crate also holds the primitives that every layer above shares (heights, hashes, keys,
 //! signatures), because everything above depends on it and it depends on nothing of ours.
 
+pub mod bounds;
 pub mod crypto;
 pub mod document;
+pub mod error;
+pub mod generate;
 pub mod primitives;
+pub mod problem;
+mod rule;
+pub mod task;
+pub mod toml_io;
+pub mod validate;
 
 pub use crypto::{PublicKey, SecretKey, Signature, SignatureError};
 pub use document::Genesis;
+pub use error::GenesisError;
+pub use generate::GenesisBuilder;
 pub use primitives::{
     BlobHash, BlockHash, ContributorId, GenesisHash, Hash32, Height, ModelRoot, RoundId, StateRoot,
     TaskId, TimestampMs, TxHash, ValidatorId, VotingPower,
 };
+pub use problem::{Problem, ProblemKind, Problems};
