@@ -86,7 +86,7 @@ where
     S: ndarray::Data<Elem = f32> + Sync,
 {
     fn len(&self) -> usize {
-        ndarray::ArrayBase::len(self)
+        (**self).len()
     }
 
     fn read(&self, offset: usize, out: &mut [f32]) -> Result<(), AggregationError> {
@@ -99,7 +99,8 @@ where
     }
 
     fn as_slice(&self) -> Option<&[f32]> {
-        ndarray::ArrayBase::as_slice(self)
+        // The method of the array, not this one again.
+        (**self).as_slice()
     }
 }
 

@@ -4,6 +4,7 @@ mod common;
 
 use std::io::Write;
 
+use cifer_aggregation::distances::SEGMENT;
 use cifer_aggregation::{
     AggregationError, FileSink, FileSource, Rule, TILE, VectorSource, aggregate, aggregate_step,
 };
@@ -58,26 +59,31 @@ fn write(v: &[f32]) -> tempfile::NamedTempFile {
 }
 
 /// Round sizes with the digest that every machine must find.
-const GOLDEN: [(usize, usize, &str); 4] = [
+const GOLDEN: [(usize, usize, &str); 5] = [
     (
         1,
         1,
         "2adf82bf57256044ec5eeda4b70ae03fb3b80b67b130ce12133d4c10109bc472",
     ),
     (
+        5,
+        SEGMENT + 3 * TILE + 771,
+        "b613d4bb62149a650e173bbbbcec015e2fffc31af860b3c55d56b4c89f1fe320",
+    ),
+    (
         11,
-        300 * TILE + 771,
-        "b1023693e48bd8981649e25034663ce1c7e3d77375dd2058e1ce6ad22beef3d8",
+        20 * TILE + 5,
+        "1a4399a9464d91f5347124911a7c0d4b9e941a6cfd8e2b0402449b1be92f2e92",
     ),
     (
         16,
         TILE - 1,
-        "d766289807707810e43a6429b7f4e9acc1800182c3e1f860fbffbc9537311696",
+        "89bf35d9b61e2a3d1cac069677b9edcc564b8f2b4cdad1c24c763f3790be5618",
     ),
     (
         70,
         2 * TILE + 1,
-        "12160ad537fe14d815de4e69f551fc413a5922705d21c48664a23d54fce7562a",
+        "966c81cca78b08e46b19d13a86e60c175ff1edddae917aa6e29b18df43e72150",
     ),
 ];
 
@@ -184,4 +190,21 @@ fn files_that_are_no_vectors_are_refused() {
     let outcome = source.read(0, &mut [0.0; 4]);
     assert!(matches!(outcome, Err(AggregationError::Io { .. })));
     assert!(FileSink::create(folder.path().join("no/such/folder")).is_err());
+}
+
+#[cfg(feature = "ndarray")]
+#[test]
+fn arrays_are_sources_whatever_their_strides() {
+    use ndarray::{Array2, Axis};
+    let (n, len) = (5, TILE + 3);
+    let v = vectors(n, len);
+    let rows = Array2::from_shape_fn((n, len), |(i, k)| v[i][k]);
+    let columns = Array2::from_shape_fn((len, n), |(k, i)| v[i][k]);
+    let contiguous: Vec<_> = rows.axis_iter(Axis(0)).collect();
+    let strided: Vec<_> = columns.axis_iter(Axis(1)).collect();
+    assert!(VectorSource::as_slice(&contiguous[1]).is_some());
+    assert!(VectorSource::as_slice(&strided[1]).is_none());
+    assert!(VectorSource::read(&strided[1], len, &mut [0.0]).is_err());
+    assert_eq!(digest(&contiguous, 2), digest(&v, 1));
+    assert_eq!(digest(&strided, 2), digest(&v, 1));
 }

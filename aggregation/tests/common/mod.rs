@@ -61,6 +61,7 @@ pub fn rules(n: usize) -> Vec<Rule> {
         let f = (n - 3) / 2;
         rules.extend([
             Rule::Krum { f },
+            Rule::Krum { f: 0 },
             Rule::MultiKrum { f, m: n - f },
             Rule::MultiKrum { f: 0, m: n / 2 },
         ]);
