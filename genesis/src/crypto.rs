@@ -53,7 +53,11 @@ impl PublicKey {
     pub fn from_bytes(bytes: [u8; 32]) -> Result<Self, SignatureError> {
         let bad = || SignatureError::BadKey(hex::encode(bytes));
         let key = VerifyingKey::from_bytes(&bytes).map_err(|_| bad())?;
-        if key.is_weak() { Err(bad()) } else { Ok(Self(bytes)) }
+        if key.is_weak() {
+            Err(bad())
+        } else {
+            Ok(Self(bytes))
+        }
     }
 
     /// The 32 bytes.
@@ -128,7 +132,9 @@ impl Serialize for PublicKey {
 
 impl<'de> Deserialize<'de> for PublicKey {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        <String as Deserialize>::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+        <String as Deserialize>::deserialize(deserializer)?
+            .parse()
+            .map_err(D::Error::custom)
     }
 }
 

@@ -180,7 +180,11 @@ pub(crate) const fn default_max_abs() -> u64 {
 
 /// An aggregation rule and its parameters. The numeric meaning is in the aggregation crate.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
-#[serde(tag = "name", rename_all = "kebab-case", try_from = "crate::rule::RuleFields")]
+#[serde(
+    tag = "name",
+    rename_all = "kebab-case",
+    try_from = "crate::rule::RuleFields"
+)]
 pub enum RuleSpec {
     /// Weighted mean; weights are reported samples, at most `weight_cap` each.
     Fedavg {

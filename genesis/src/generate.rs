@@ -46,7 +46,10 @@ impl GenesisBuilder {
 
     /// Lets a contributor in.
     pub fn contributor(mut self, name: impl Into<String>, public_key: PublicKey) -> Self {
-        self.0.contributors.allowed.push(NamedKey { name: name.into(), public_key });
+        self.0.contributors.allowed.push(NamedKey {
+            name: name.into(),
+            public_key,
+        });
         self
     }
 

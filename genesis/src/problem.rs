@@ -115,7 +115,9 @@ pub enum ProblemKind {
         total: u128,
     },
     /// Too few updates for what the rule shall withstand.
-    #[error("{rule} needs n >= {inequality}: f = {f} needs n >= {needed}, but n = min_updates = {n}")]
+    #[error(
+        "{rule} needs n >= {inequality}: f = {f} needs n >= {needed}, but n = min_updates = {n}"
+    )]
     TooFewUpdates {
         /// The rule.
         rule: &'static str,
@@ -207,7 +209,10 @@ impl Problems {
 
     pub(crate) fn add(&mut self, field: impl fmt::Display, kind: ProblemKind) {
         if self.listed.len() < MAX_PROBLEMS {
-            self.listed.push(Problem { field: field.to_string(), kind });
+            self.listed.push(Problem {
+                field: field.to_string(),
+                kind,
+            });
         } else {
             self.unlisted += 1;
         }

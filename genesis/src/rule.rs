@@ -23,9 +23,15 @@ pub(crate) enum RuleError {
     #[error("unknown rule {0:?}; known are fedavg, median, trimmed-mean, krum, multi-krum")]
     Unknown(String),
     #[error("rule {rule} needs the parameter `{parameter}`")]
-    Missing { rule: String, parameter: &'static str },
+    Missing {
+        rule: String,
+        parameter: &'static str,
+    },
     #[error("rule {rule} has no parameter `{parameter}`")]
-    Superfluous { rule: String, parameter: &'static str },
+    Superfluous {
+        rule: String,
+        parameter: &'static str,
+    },
 }
 
 impl TryFrom<RuleFields> for RuleSpec {
@@ -33,11 +39,20 @@ impl TryFrom<RuleFields> for RuleSpec {
 
     fn try_from(mut fields: RuleFields) -> Result<Self, RuleError> {
         let rule = match fields.name.as_str() {
-            "fedavg" => Self::Fedavg { weight_cap: fields.take_weight_cap()? },
+            "fedavg" => Self::Fedavg {
+                weight_cap: fields.take_weight_cap()?,
+            },
             "median" => Self::Median,
-            "trimmed-mean" => Self::TrimmedMean { f: fields.take_f()? },
-            "krum" => Self::Krum { f: fields.take_f()? },
-            "multi-krum" => Self::MultiKrum { f: fields.take_f()?, m: fields.take_m()? },
+            "trimmed-mean" => Self::TrimmedMean {
+                f: fields.take_f()?,
+            },
+            "krum" => Self::Krum {
+                f: fields.take_f()?,
+            },
+            "multi-krum" => Self::MultiKrum {
+                f: fields.take_f()?,
+                m: fields.take_m()?,
+            },
             other => return Err(RuleError::Unknown(other.chars().take(64).collect())),
         };
         fields.refuse_the_rest()?;
@@ -47,7 +62,10 @@ impl TryFrom<RuleFields> for RuleSpec {
 
 impl RuleFields {
     fn missing(&self, parameter: &'static str) -> RuleError {
-        RuleError::Missing { rule: self.name.clone(), parameter }
+        RuleError::Missing {
+            rule: self.name.clone(),
+            parameter,
+        }
     }
 
     fn take_f(&mut self) -> Result<u64, RuleError> {
@@ -59,13 +77,22 @@ impl RuleFields {
     }
 
     fn take_weight_cap(&mut self) -> Result<u64, RuleError> {
-        self.weight_cap.take().ok_or_else(|| self.missing("weight_cap"))
+        self.weight_cap
+            .take()
+            .ok_or_else(|| self.missing("weight_cap"))
     }
 
     fn refuse_the_rest(self) -> Result<(), RuleError> {
-        let parameters = [("f", self.f), ("m", self.m), ("weight_cap", self.weight_cap)];
+        let parameters = [
+            ("f", self.f),
+            ("m", self.m),
+            ("weight_cap", self.weight_cap),
+        ];
         match parameters.into_iter().find(|(_, value)| value.is_some()) {
-            Some((parameter, _)) => Err(RuleError::Superfluous { rule: self.name, parameter }),
+            Some((parameter, _)) => Err(RuleError::Superfluous {
+                rule: self.name,
+                parameter,
+            }),
             None => Ok(()),
         }
     }
@@ -106,7 +133,11 @@ impl RuleSpec {
             Self::Krum { f } => krum_minimum(*f),
             Self::MultiKrum { f, m } => {
                 let (by_krum, by_selection) = (krum_minimum(*f), m.saturating_add(*f));
-                if by_krum > by_selection { by_krum } else { by_selection }
+                if by_krum > by_selection {
+                    by_krum
+                } else {
+                    by_selection
+                }
             }
         }
     }

@@ -19,13 +19,19 @@ impl Tensor {
     /// A tensor of 32-bit floats.
     #[must_use]
     pub fn f32(name: impl Into<String>, shape: &[u64]) -> Self {
-        Self { name: name.into(), shape: shape.to_vec(), dtype: Dtype::F32 }
+        Self {
+            name: name.into(),
+            shape: shape.to_vec(),
+            dtype: Dtype::F32,
+        }
     }
 
     /// Number of elements, 1 for a scalar; `None` when it overflows.
     #[must_use]
     pub fn elements(&self) -> Option<u64> {
-        self.shape.iter().try_fold(1_u64, |product, dimension| product.checked_mul(*dimension))
+        self.shape
+            .iter()
+            .try_fold(1_u64, |product, dimension| product.checked_mul(*dimension))
     }
 
     /// Bytes of all elements; `None` when it overflows.
@@ -80,5 +86,7 @@ impl Task {
 }
 
 fn checked_sum(terms: impl Iterator<Item = Option<u64>>) -> Option<u64> {
-    terms.into_iter().try_fold(0_u64, |sum, term| sum.checked_add(term?))
+    terms
+        .into_iter()
+        .try_fold(0_u64, |sum, term| sum.checked_add(term?))
 }

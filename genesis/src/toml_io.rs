@@ -25,8 +25,7 @@ impl Genesis {
     /// [`GenesisError::Invalid`] with all problems.
     pub fn from_toml(text: &str) -> Result<Self, GenesisError> {
         check_length(text.len())?;
-        let genesis: Self =
-            toml::from_str(text).map_err(|error| located_error(text, &error))?;
+        let genesis: Self = toml::from_str(text).map_err(|error| located_error(text, &error))?;
         genesis.validate()?;
         Ok(genesis)
     }
@@ -36,7 +35,10 @@ impl Genesis {
     /// # Errors
     /// [`GenesisError::Read`] and those of [`Genesis::from_toml`].
     pub fn load(path: &Path) -> Result<Self, GenesisError> {
-        let failed = |source| GenesisError::Read { path: path.to_owned(), source };
+        let failed = |source| GenesisError::Read {
+            path: path.to_owned(),
+            source,
+        };
         let mut text = String::new();
         let limit = MAX_DOCUMENT_BYTES as u64 + 1;
         File::open(path)
@@ -48,7 +50,7 @@ impl Genesis {
     /// The document for people.
     ///
     /// # Errors
-    /// [`GenesisError::NotToml`] for numbers of 2^63 and more, which no valid document has.
+    /// [`GenesisError::NotToml`] for what TOML cannot express, which no valid document has.
     pub fn to_toml(&self) -> Result<String, GenesisError> {
         Ok(toml::to_string(self)?)
     }
@@ -82,7 +84,9 @@ impl Genesis {
 
 const fn check_length(bytes: usize) -> Result<(), GenesisError> {
     if bytes > MAX_DOCUMENT_BYTES {
-        return Err(GenesisError::TooLong { limit: MAX_DOCUMENT_BYTES });
+        return Err(GenesisError::TooLong {
+            limit: MAX_DOCUMENT_BYTES,
+        });
     }
     Ok(())
 }

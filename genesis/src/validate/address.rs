@@ -15,7 +15,11 @@ const EXPECTED: &str = "/ip4|ip6|dns|dns4|dns6/HOST/tcp/PORT or …/udp/PORT/qui
 
 pub(super) fn check(address: &str, field: impl fmt::Display, problems: &mut Problems) {
     if let Err(reason) = parse(address) {
-        let kind = ProblemKind::Address { got: excerpt(address), reason, expected: EXPECTED };
+        let kind = ProblemKind::Address {
+            got: excerpt(address),
+            reason,
+            expected: EXPECTED,
+        };
         problems.add(field, kind);
     }
 }
@@ -24,10 +28,10 @@ fn parse(address: &str) -> Result<(), &'static str> {
     if address.len() > bounds::MAX_ADDRESS_BYTES {
         return Err("it is too long");
     }
-    let mut parts = address.split('/');
-    if parts.next() != Some("") {
+    let Some(address) = address.strip_prefix('/') else {
         return Err("it does not begin with a slash");
-    }
+    };
+    let mut parts = address.split('/');
     let (Some(kind), Some(host)) = (parts.next(), parts.next()) else {
         return Err("the host is missing");
     };

@@ -26,32 +26,42 @@ impl Genesis {
         let mut problems = Problems::default();
         self.check_identity(&mut problems);
         self.consensus.check(&mut problems);
-        self.limits.check(self.validators.len() as u64, &mut problems);
+        self.limits
+            .check(self.validators.len() as u64, &mut problems);
         let mut keys = Uses::default();
         self.check_validators(&mut keys, &mut problems);
         self.check_power(&mut problems);
         self.check_contributors(&mut keys, &mut problems);
         tasks::check(self, &mut problems);
-        if problems.is_empty() { Ok(()) } else { Err(GenesisError::Invalid(problems)) }
+        if problems.is_empty() {
+            Ok(())
+        } else {
+            Err(GenesisError::Invalid(problems))
+        }
     }
 
     fn check_identity(&self, problems: &mut Problems) {
         if self.version != bounds::VERSION {
-            let kind = ProblemKind::Version { got: self.version, supported: bounds::VERSION };
+            let kind = ProblemKind::Version {
+                got: self.version,
+                supported: bounds::VERSION,
+            };
             problems.add("version", kind);
         }
         if !is_valid_chain_id(&self.chain_id) {
             let rule = "1 to 48 of a-z 0-9 -";
-            problems.add("chain_id", ProblemKind::Text { got: excerpt(&self.chain_id), rule });
+            problems.add(
+                "chain_id",
+                ProblemKind::Text {
+                    got: excerpt(&self.chain_id),
+                    rule,
+                },
+            );
         }
         problems.check_range("time_ms", self.time_ms.0, &bounds::TIME_MS);
     }
 
-    fn check_validators<'a>(
-        &'a self,
-        keys: &mut Uses<'a, PublicKey>,
-        problems: &mut Problems,
-    ) {
+    fn check_validators<'a>(&'a self, keys: &mut Uses<'a, PublicKey>, problems: &mut Problems) {
         let allowed = 1..=bounds::MAX_VALIDATORS;
         problems.check_count("validators", self.validators.len(), &allowed);
         let mut names = Uses::default();
@@ -78,13 +88,22 @@ impl Genesis {
     }
 
     fn check_power(&self, problems: &mut Problems) {
-        let mut powers: Vec<_> = self.validators.iter().map(|v| u128::from(v.power.0)).collect();
+        let mut powers: Vec<_> = self
+            .validators
+            .iter()
+            .map(|v| u128::from(v.power.0))
+            .collect();
         let total: u128 = powers.iter().sum();
         if total > u128::from(bounds::MAX_TOTAL_POWER) {
-            let kind = ProblemKind::PowerOverflow { total, max: bounds::MAX_TOTAL_POWER };
+            let kind = ProblemKind::PowerOverflow {
+                total,
+                max: bounds::MAX_TOTAL_POWER,
+            };
             problems.add("validators", kind);
         }
-        let Some(f) = self.byzantine_validators else { return };
+        let Some(f) = self.byzantine_validators else {
+            return;
+        };
         let n = powers.len() as u64;
         let needed = 3 * u128::from(f) + 1;
         if u128::from(n) < needed {
@@ -93,18 +112,17 @@ impl Genesis {
             return;
         }
         powers.sort_unstable_by(|a, b| b.cmp(a));
-        let power: u128 = powers.iter().take(usize::try_from(f).unwrap_or(usize::MAX)).sum();
+        let power: u128 = powers
+            .iter()
+            .take(usize::try_from(f).unwrap_or(usize::MAX))
+            .sum();
         if 3 * power >= total && f > 0 {
             let kind = ProblemKind::ByzantinePower { f, power, total };
             problems.add("byzantine_validators", kind);
         }
     }
 
-    fn check_contributors<'a>(
-        &'a self,
-        keys: &mut Uses<'a, PublicKey>,
-        problems: &mut Problems,
-    ) {
+    fn check_contributors<'a>(&'a self, keys: &mut Uses<'a, PublicKey>, problems: &mut Problems) {
         let allowed = &self.contributors.allowed;
         let most = 0..=bounds::MAX_LISTED_CONTRIBUTORS;
         problems.check_count("contributors.allowed", allowed.len(), &most);
@@ -138,7 +156,11 @@ impl ConsensusParams {
             problems.check_range(field, value, &bounds::TIMEOUT_MS);
         }
         let heartbeat = self.idle_heartbeat_ms;
-        problems.check_range("consensus.idle_heartbeat_ms", heartbeat, &bounds::HEARTBEAT_MS);
+        problems.check_range(
+            "consensus.idle_heartbeat_ms",
+            heartbeat,
+            &bounds::HEARTBEAT_MS,
+        );
         check_at_most(
             "consensus.min_block_interval_ms",
             ("min_block_interval_ms", self.min_block_interval_ms),
@@ -151,10 +173,26 @@ impl ConsensusParams {
 impl Limits {
     fn check(&self, validators: u64, problems: &mut Problems) {
         let ranges = [
-            ("limits.max_payload_bytes", self.max_payload_bytes, bounds::PAYLOAD_BYTES),
-            ("limits.max_block_bytes", self.max_block_bytes, bounds::BLOCK_BYTES),
-            ("limits.max_mempool_txs", self.max_mempool_txs, bounds::MEMPOOL_TXS),
-            ("limits.max_contributors", self.max_contributors, bounds::MAX_CONTRIBUTORS),
+            (
+                "limits.max_payload_bytes",
+                self.max_payload_bytes,
+                bounds::PAYLOAD_BYTES,
+            ),
+            (
+                "limits.max_block_bytes",
+                self.max_block_bytes,
+                bounds::BLOCK_BYTES,
+            ),
+            (
+                "limits.max_mempool_txs",
+                self.max_mempool_txs,
+                bounds::MEMPOOL_TXS,
+            ),
+            (
+                "limits.max_contributors",
+                self.max_contributors,
+                bounds::MAX_CONTRIBUTORS,
+            ),
         ];
         for (field, value, range) in ranges {
             problems.check_range(field, value, &range);
@@ -170,11 +208,16 @@ impl Limits {
         let needed = signatures.saturating_add(bounds::TX_OVERHEAD_BYTES);
         if self.max_tx_bytes < needed {
             let got = self.max_tx_bytes;
-            let kind = ProblemKind::CertificateTooLarge { got, validators, needed };
+            let kind = ProblemKind::CertificateTooLarge {
+                got,
+                validators,
+                needed,
+            };
             problems.add("limits.max_tx_bytes", kind);
         }
         // What is proposed comes from the mempool: it holds at least one full block.
-        let mempool = self.max_block_bytes.min(bounds::MAX_MEMPOOL_BYTES)..=bounds::MAX_MEMPOOL_BYTES;
+        let mempool =
+            self.max_block_bytes.min(bounds::MAX_MEMPOOL_BYTES)..=bounds::MAX_MEMPOOL_BYTES;
         problems.check_range("limits.max_mempool_bytes", self.max_mempool_bytes, &mempool);
     }
 }
@@ -183,7 +226,10 @@ impl Limits {
 /// name a folder). The same for validators, contributors and tasks.
 #[must_use]
 pub fn is_valid_name(name: &str) -> bool {
-    let first_fits = name.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric());
+    let first_fits = name
+        .bytes()
+        .next()
+        .is_some_and(|byte| byte.is_ascii_alphanumeric());
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
     first_fits && name.len() <= bounds::MAX_NAME_BYTES && name.bytes().all(fits)
 }
@@ -198,7 +244,13 @@ pub fn is_valid_chain_id(chain_id: &str) -> bool {
 fn check_name(name: &str, field: impl fmt::Display, problems: &mut Problems) {
     if !is_valid_name(name) {
         let rule = "1 to 48 of a-z A-Z 0-9 . _ -, the first a letter or a digit";
-        problems.add(field, ProblemKind::Text { got: excerpt(name), rule });
+        problems.add(
+            field,
+            ProblemKind::Text {
+                got: excerpt(name),
+                rule,
+            },
+        );
     }
 }
 
@@ -209,7 +261,15 @@ fn check_at_most(
     problems: &mut Problems,
 ) {
     if got > bound {
-        problems.add(field, ProblemKind::AtMost { got, name, bound_name, bound });
+        problems.add(
+            field,
+            ProblemKind::AtMost {
+                got,
+                name,
+                bound_name,
+                bound,
+            },
+        );
     }
 }
 
@@ -228,7 +288,13 @@ impl<'a, T: Eq + Hash + fmt::Display + ?Sized> Uses<'a, T> {
         match self.0.get(value) {
             Some(first) => {
                 let value = excerpt(&value.to_string());
-                problems.add(field, ProblemKind::Duplicate { value, first: first.clone() });
+                problems.add(
+                    field,
+                    ProblemKind::Duplicate {
+                        value,
+                        first: first.clone(),
+                    },
+                );
             }
             None => {
                 self.0.insert(value, field.to_string());

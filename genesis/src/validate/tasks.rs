@@ -13,7 +13,12 @@ pub(super) fn check(genesis: &Genesis, problems: &mut Problems) {
     problems.check_count("tasks", genesis.tasks.len(), &(1..=bounds::MAX_TASKS));
     let (mut ids, mut names) = (Uses::default(), Uses::default());
     for (index, task) in genesis.tasks.iter().enumerate() {
-        let mut check = TaskCheck { genesis, task, path: format!("tasks[{index}]"), problems };
+        let mut check = TaskCheck {
+            genesis,
+            task,
+            path: format!("tasks[{index}]"),
+            problems,
+        };
         ids.claim(&task.id, check.at("id"), check.problems);
         check_name(&task.name, check.at("name"), check.problems);
         names.claim(task.name.as_str(), check.at("name"), check.problems);
@@ -40,10 +45,26 @@ impl TaskCheck<'_> {
     fn numbers(&mut self) {
         let rounds = &self.task.rounds;
         let ranges = [
-            ("server_lr_ppm", self.task.server_lr_ppm, bounds::SERVER_LR_PPM),
-            ("max_abs_update", self.task.max_abs_update, bounds::MAX_ABS_UPDATE),
-            ("rounds.deadline_ms", rounds.deadline_ms, bounds::DEADLINE_MS),
-            ("rounds.max_extensions", u64::from(rounds.max_extensions), bounds::MAX_EXTENSIONS),
+            (
+                "server_lr_ppm",
+                self.task.server_lr_ppm,
+                bounds::SERVER_LR_PPM,
+            ),
+            (
+                "max_abs_update",
+                self.task.max_abs_update,
+                bounds::MAX_ABS_UPDATE,
+            ),
+            (
+                "rounds.deadline_ms",
+                rounds.deadline_ms,
+                bounds::DEADLINE_MS,
+            ),
+            (
+                "rounds.max_extensions",
+                u64::from(rounds.max_extensions),
+                bounds::MAX_EXTENSIONS,
+            ),
             ("rounds.max_rounds", rounds.max_rounds, bounds::MAX_ROUNDS),
         ];
         for (field, value, range) in ranges {
@@ -54,8 +75,10 @@ impl TaskCheck<'_> {
     fn rounds(&mut self) {
         let (min, max) = (self.task.rounds.min_updates, self.task.rounds.max_updates);
         let updates = 1..=bounds::MAX_UPDATES;
-        self.problems.check_range(self.at("rounds.min_updates"), min, &updates);
-        self.problems.check_range(self.at("rounds.max_updates"), max, &updates);
+        self.problems
+            .check_range(self.at("rounds.min_updates"), min, &updates);
+        self.problems
+            .check_range(self.at("rounds.max_updates"), max, &updates);
         check_at_most(
             self.at("rounds.min_updates"),
             ("min_updates", min),
@@ -65,9 +88,15 @@ impl TaskCheck<'_> {
         // One update a contributor: a round that waits for more than there are closes by its deadline only.
         let contributors = &self.genesis.contributors;
         let bound = if contributors.open_registration {
-            ("limits.max_contributors", self.genesis.limits.max_contributors)
+            (
+                "limits.max_contributors",
+                self.genesis.limits.max_contributors,
+            )
         } else {
-            ("number of contributors.allowed", contributors.allowed.len() as u64)
+            (
+                "number of contributors.allowed",
+                contributors.allowed.len() as u64,
+            )
         };
         check_at_most(
             self.at("rounds.max_updates"),
@@ -82,7 +111,8 @@ impl TaskCheck<'_> {
         match self.task.rule {
             RuleSpec::Fedavg { weight_cap } => {
                 let field = self.at("rule.weight_cap");
-                self.problems.check_range(field, weight_cap, &bounds::WEIGHT_CAP);
+                self.problems
+                    .check_range(field, weight_cap, &bounds::WEIGHT_CAP);
             }
             RuleSpec::Median => {}
             RuleSpec::TrimmedMean { f } => {
@@ -103,7 +133,13 @@ impl TaskCheck<'_> {
     fn rule_minimum(&mut self, inequality: &'static str, f: u64, needed: u64, n: u64) {
         if n < needed {
             let rule = self.task.rule.name();
-            let kind = ProblemKind::TooFewUpdates { rule, inequality, f, needed, n };
+            let kind = ProblemKind::TooFewUpdates {
+                rule,
+                inequality,
+                f,
+                needed,
+                n,
+            };
             self.problems.add(self.at("rule.f"), kind);
         }
     }
@@ -111,7 +147,8 @@ impl TaskCheck<'_> {
     fn tensors(&mut self) {
         let tensors = &self.task.tensors;
         let count = 1..=bounds::MAX_TENSORS;
-        self.problems.check_count(self.at("tensors"), tensors.len(), &count);
+        self.problems
+            .check_count(self.at("tensors"), tensors.len(), &count);
         let mut names = Uses::default();
         for (index, tensor) in tensors.iter().enumerate() {
             let at = |field: &str| format!("{}.tensors[{index}].{field}", self.path);
@@ -121,18 +158,26 @@ impl TaskCheck<'_> {
                 || tensor.name.chars().any(char::is_control)
             {
                 let rule = "1 to 128 bytes without control characters";
-                let kind = ProblemKind::Text { got: excerpt(&tensor.name), rule };
+                let kind = ProblemKind::Text {
+                    got: excerpt(&tensor.name),
+                    rule,
+                };
                 self.problems.add(at("name"), kind);
             }
             names.claim(tensor.name.as_str(), at("name"), self.problems);
             let rank = tensor.shape.len();
-            self.problems.check_count(at("shape"), rank, &(0..=bounds::MAX_RANK));
+            self.problems
+                .check_count(at("shape"), rank, &(0..=bounds::MAX_RANK));
             for (place, dimension) in tensor.shape.iter().take(bounds::MAX_RANK).enumerate() {
                 let field = at(&format!("shape[{place}]"));
-                self.problems.check_range(field, *dimension, &(1..=i64::MAX as u64));
+                self.problems
+                    .check_range(field, *dimension, &(1..=i64::MAX as u64));
             }
             if tensor.size_bytes().is_none() {
-                self.problems.add(at("shape"), ProblemKind::SizeOverflow("product of dimensions"));
+                self.problems.add(
+                    at("shape"),
+                    ProblemKind::SizeOverflow("product of dimensions"),
+                );
             }
         }
     }
@@ -140,7 +185,12 @@ impl TaskCheck<'_> {
     fn size(&mut self) {
         let Some(bytes) = self.task.checked_payload_bytes() else {
             // A tensor that overflows by itself has been reported.
-            if self.task.tensors.iter().all(|tensor| tensor.size_bytes().is_some()) {
+            if self
+                .task
+                .tensors
+                .iter()
+                .all(|tensor| tensor.size_bytes().is_some())
+            {
                 let kind = ProblemKind::SizeOverflow("sum of tensors");
                 self.problems.add(self.at("tensors"), kind);
             }
@@ -149,7 +199,11 @@ impl TaskCheck<'_> {
         let limit = self.genesis.limits.max_payload_bytes;
         if bytes > limit {
             let coordinates = self.task.coordinates();
-            let kind = ProblemKind::ModelTooLarge { coordinates, bytes, limit };
+            let kind = ProblemKind::ModelTooLarge {
+                coordinates,
+                bytes,
+                limit,
+            };
             self.problems.add(self.at("tensors"), kind);
         }
     }

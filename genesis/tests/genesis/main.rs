@@ -1,0 +1,8 @@
+//! Tests of the genesis document through its public interface.
+
+mod helpers;
+mod refusals;
+mod round_trip;
+mod samples;
+mod support;
+mod toml;
