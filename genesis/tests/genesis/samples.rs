@@ -7,9 +7,21 @@ use cifer_genesis::{Genesis, ModelRoot};
 
 /// File, hash of the document, and for each task its model's length in bytes.
 const SAMPLES: [(&str, &str, &[u64]); 3] = [
-    ("central-1-validator.toml", "5d19892d942401d9d60c971acd66ee74d37d5c5653d2ec1fa8c39897d8b69505", &[2600]),
-    ("consortium-7-validators.toml", "15d4d1093777d180486358def98c8d681a38261d447c8a3c85602ec0247b9245", &[9640, 2600]),
-    ("digits-4-validators.toml", "ade3e8a0bdbf0e80f0aa27dbf9d906e2b803fc7a1103d4c1319bcce9f09fc795", &[2600]),
+    (
+        "central-1-validator.toml",
+        "5d19892d942401d9d60c971acd66ee74d37d5c5653d2ec1fa8c39897d8b69505",
+        &[2600],
+    ),
+    (
+        "consortium-7-validators.toml",
+        "15d4d1093777d180486358def98c8d681a38261d447c8a3c85602ec0247b9245",
+        &[9640, 2600],
+    ),
+    (
+        "digits-4-validators.toml",
+        "ade3e8a0bdbf0e80f0aa27dbf9d906e2b803fc7a1103d4c1319bcce9f09fc795",
+        &[2600],
+    ),
 ];
 
 fn folder() -> PathBuf {
