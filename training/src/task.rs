@@ -216,7 +216,7 @@ impl Hyperparameters {
             (DatasetKind::Mnist, _) => Self {
                 epochs: 1,
                 batch_size: 32,
-                learning_rate: 0.1,
+                learning_rate: 0.2,
                 momentum: 0.0,
                 logit_adjustment: 1.0,
             },
