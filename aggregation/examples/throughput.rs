@@ -1,9 +1,10 @@
 //! How fast the rules are on this machine, against the memory bandwidth measured in the same run.
 //!
 //! `cargo run -p cifer-aggregation --example throughput` prints, for n = 10 and 16 updates of 1e6 and 1e7
-//! coordinates in memory, the median and the best of several runs, the input bytes over the best time, and what share of
-//! the bandwidth that is (on a busy machine the best run says more). Krum reads the data twice and
-//! does arithmetic for every pair, so its share is small. Needs 1.2 GB of memory; `-- --quick` leaves out 1e7.
+//! coordinates in memory, the median and the best of several runs, the input bytes over the best
+//! time, and what share of the bandwidth that is (on a busy machine the best run says more). Krum
+//! reads the data twice and does arithmetic for every pair, so its share is small. Needs 1.2 GB of
+//! memory; `-- --quick` leaves out 1e7.
 
 use std::hint::black_box;
 use std::time::Instant;

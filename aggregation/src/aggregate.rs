@@ -25,8 +25,8 @@ pub struct Update<'a> {
 pub struct Report {
     /// Length of the result in coordinates.
     pub len: usize,
-    /// Indices of the updates that the result depends on, ascending: those with weight for FedAvg, the selected
-    /// ones for Krum and Multi-Krum, all for the coordinate-wise rules.
+    /// Indices of the updates that the result depends on, ascending: those with weight for FedAvg,
+    /// the selected ones for Krum and Multi-Krum, all for the coordinate-wise rules.
     pub selected: Vec<usize>,
     /// Weight of each selected update, in the same order: capped samples for FedAvg, otherwise 1.
     pub weights: Vec<u64>,
@@ -55,7 +55,8 @@ pub fn aggregate(
 
 /// Like [`aggregate`], but gives `base + lr * aggregate` in the same pass.
 ///
-/// The aggregate is rounded to f32 as [`aggregate`] would give it; product and sum are f64 and rounded to f32 once.
+/// The aggregate is rounded to f32 as [`aggregate`] would give it; product and sum are f64 and
+/// rounded to f32 once.
 ///
 /// # Errors
 /// Those of [`aggregate`]; a base of another length or with values that are not finite, a

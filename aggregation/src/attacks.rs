@@ -1,5 +1,5 @@
-//! Attacks on a round, for tests and for trial networks: what a Byzantine contributor sends instead of
-//! its honest update.
+//! Attacks on a round, for tests and for trial networks: what a Byzantine contributor sends instead
+//! of its honest update.
 //!
 //! The attacks know what their papers let them know: their own honest update, or the updates of the
 //! honest contributors. Means and deviations are f64 over contributors in order, so an attack is as
@@ -22,9 +22,9 @@ pub enum Attack {
         /// Factor, 4 by default.
         scale: f64,
     },
-    /// Inner-product manipulation: `-tau * mean of the honest updates`, so that the aggregate's inner product
-    /// with the true direction turns negative. Xie et al., *Fall of Empires: Breaking Byzantine-tolerant SGD by
-    /// Inner Product Manipulation*, UAI 2020.
+    /// Inner-product manipulation: `-tau * mean of the honest updates`, so that the aggregate's
+    /// inner product with the true direction turns negative. Xie et al., *Fall of Empires: Breaking
+    /// Byzantine-tolerant SGD by Inner Product Manipulation*, UAI 2020.
     InnerProduct {
         /// Factor, 3 by default. At 3 of 10 a mean is turned around by any above 7/3.
         tau: f64,
@@ -151,11 +151,11 @@ impl Attack {
                 .map(|x| (-scale * f64::from(*x)) as f32)
                 .collect()),
             Self::InnerProduct { tau } => {
-                self.from_honest(known, |values| -tau * mean_and_deviation(values).0)
+                self.per_coordinate(known, |values| -tau * mean_and_deviation(values).0)
             }
             Self::Alie { z } => {
                 let z = z.map_or_else(|| alie_z(known.n, known.f), Ok)?;
-                self.from_honest(known, |values| {
+                self.per_coordinate(known, |values| {
                     let (mean, deviation) = mean_and_deviation(values);
                     mean - z * deviation
                 })
@@ -173,7 +173,7 @@ impl Attack {
     }
 
     /// Applies `forge` to the honest values of every coordinate.
-    fn from_honest(
+    fn per_coordinate(
         &self,
         known: &Knowledge<'_>,
         forge: impl Fn(&[f64]) -> f64,

@@ -9,8 +9,8 @@
 //! 3. the tiles of a segment of [`SEGMENT`] coordinates in order;
 //! 4. the segments in order.
 //!
-//! So the pairwise sums of a segment can be computed anywhere (by another thread, by a committee that has
-//! only that part of the updates) and added up to the same bits.
+//! So the pairwise sums of a segment can be computed anywhere (by another thread, by a committee
+//! that has only that part of the updates) and added up to the same bits.
 
 use crate::error::AggregationError;
 use crate::tiles::{BLOCK, Inputs, Scratch, TILE, slot_count, walk};

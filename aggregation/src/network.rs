@@ -138,12 +138,12 @@ mod tests {
                     let mut rows: Vec<[f32; BLOCK]> =
                         (0..n).map(|i| std::array::from_fn(|k| bit(i, k))).collect();
                     network.apply(&mut rows);
-                    for k in 0..BLOCK {
-                        let zeros = (0..n).filter(|&i| bit(i, k) == 0.0).count();
-                        for rank in wanted.clone() {
-                            let expected = if rank < zeros { 0.0 } else { 1.0 };
-                            assert_eq!(rows[rank][k], expected, "n {n}, vector {}", first + k);
-                        }
+                    for rank in wanted.clone() {
+                        let expected: [f32; BLOCK] = std::array::from_fn(|k| {
+                            let zeros = (0..n).filter(|&i| bit(i, k) == 0.0).count();
+                            if rank < zeros { 0.0 } else { 1.0 }
+                        });
+                        assert_eq!(rows[rank], expected, "n {n}, vectors from {first}, {rank}");
                     }
                 }
             }
@@ -164,13 +164,11 @@ mod tests {
                 .map(|i| std::array::from_fn(|k| value(i, k)))
                 .collect();
             network.apply(&mut rows);
+            let column = |k: usize| rows.iter().map(move |row| row[k]);
             for k in 0..BLOCK {
                 let mut expected: Vec<f32> = (0..n).map(|i| value(i, k)).collect();
                 expected.sort_by(f32::total_cmp);
-                assert!(
-                    (0..n).all(|i| rows[i][k] == expected[i]),
-                    "n {n}, coordinate {k}"
-                );
+                assert!(column(k).eq(expected), "n {n}, coordinate {k}");
             }
         }
     }

@@ -1,7 +1,7 @@
 //! Rules as data: names, parameters, the numbers they need, and their text and serde forms.
 //!
-//! In text a rule is its name, and its parameters after a colon: `fedavg`, `fedavg:weight_cap=500`, `median`,
-//! `trimmed-mean:f=3`, `krum:f=3`, `multi-krum:f=3,m=7`. In serde formats it is a table:
+//! In text a rule is its name, and its parameters after a colon: `fedavg`, `fedavg:weight_cap=500`,
+//! `median`, `trimmed-mean:f=3`, `krum:f=3`, `multi-krum:f=3,m=7`. In serde formats it is a table:
 //! `{ name = "multi-krum", f = 3, m = 7 }`. Parameters that a rule does not have are refused.
 
 use std::fmt;

@@ -2,10 +2,10 @@
 //! buffers.
 //!
 //! A vector is cut into **tiles** of [`TILE`] coordinates. A tile is computed by one thread from
-//! start to end and its outcome is taken in tile order, so the schedule cannot change a result. Inside
-//! a tile the updates are read in **spans** (as long as fits [`SPAN_BYTES`]) and brought, checked,
-//! into a compact **block** of n rows by [`BLOCK`] coordinates that stays in cache while a rule works
-//! on it. A window of tiles is in flight at a time, one **slot** of buffers each.
+//! start to end and its outcome is taken in tile order, so the schedule cannot change a result.
+//! Inside a tile the updates are read in **spans** (as long as fits [`SPAN_BYTES`]) and brought,
+//! checked, into a compact **block** of n rows by [`BLOCK`] coordinates that stays in cache while a
+//! rule works on it. A window of tiles is in flight at a time, one **slot** of buffers each.
 //!
 //! # Memory
 //! With n updates a slot holds
@@ -16,8 +16,9 @@
 //!   distances as f64 (4 MiB at n = 1024).
 //!
 //! That is 2 MiB a slot for coordinate-wise rules and 7 MiB for distances at n = 1024, and as many
-//! slots are used as fit [`WINDOW_BYTES`] = 32 MiB. Distances need two more sums of n(n-1)/2 f64 (8 MiB)
-//! and a sorting network has at most 24,063 comparators of 12 bytes, so the whole stays near 40 MiB.
+//! slots are used as fit [`WINDOW_BYTES`] = 32 MiB. Distances need two more sums of n(n-1)/2 f64 (8
+//! MiB) and a sorting network has at most 24,063 comparators of 12 bytes, so the whole stays near
+//! 40 MiB.
 
 use std::ops::Range;
 

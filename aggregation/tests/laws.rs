@@ -55,7 +55,8 @@ proptest! {
                 (out, report)
             };
             let ((a, report), (b, moved)) = (run(&straight), run(&order));
-            // Scores go with their updates, to the bit; selections may differ between equal scores only.
+            // Scores go with their updates, to the bit; selections may differ between equal scores
+            // only.
             for (place, &i) in order.iter().enumerate().take(moved.scores.len()) {
                 prop_assert_eq!(moved.scores[place], report.scores[i], "{}", rule);
             }

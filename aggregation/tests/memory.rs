@@ -1,5 +1,5 @@
-//! A round far larger than the memory bound passes through files within it. Alone in its process, so that
-//! the peak it reads is its own.
+//! A round far larger than the memory bound passes through files within it. Alone in its process,
+//! so that the peak it reads is its own.
 #![cfg(target_os = "linux")]
 
 use std::fs::File;

@@ -1,19 +1,22 @@
 //! Krum and Multi-Krum: the update (or the mean of the m updates) with the closest neighbours.
 //!
-//! **Definition.** The score of update i is the sum of its n - f - 2 smallest squared Euclidean distances
-//! to the other updates. Krum's result is the update with the lowest score; Multi-Krum's is the unweighted mean of
-//! the m updates with the lowest scores (summed in index order in f64, rounded to f32). A score is summed in
-//! ascending order of the distances; equal scores go to the lower index.
+//! **Definition.** The score of update i is the sum of its n - f - 2 smallest squared Euclidean
+//! distances to the other updates. Krum's result is the update with the lowest score; Multi-Krum's
+//! is the unweighted mean of the m updates with the lowest scores (summed in index order in f64,
+//! rounded to f32). A score is summed in ascending order of the distances; equal scores go to the
+//! lower index.
 //!
 //! **Paper.** Blanchard et al., *Machine Learning with Adversaries: Byzantine Tolerant Gradient
-//! Descent*, NeurIPS 2017, section 4; Multi-Krum in its section 5.
+//! Descent*, NeurIPS 2017, which defines both.
 //!
-//! **Breakdown point.** Needs n ≥ 2f + 3 (the paper's proposition 4.2: 2f + 2 < n). Krum follows one honest update
-//! and so keeps its whole variance; Multi-Krum with m ≤ n - f averages it. In high dimension an attacker
-//! can hide a large change of few coordinates in the distance: combine with clipping, or take a coordinate-wise rule.
+//! **Breakdown point.** Needs n ≥ 2f + 3 (in the paper: 2f + 2 < n). Krum follows
+//! one honest update and so keeps its whole variance; Multi-Krum with m ≤ n - f averages it. In
+//! high dimension an attacker can hide a large change of few coordinates in the distance: combine
+//! with clipping, or take a coordinate-wise rule.
 //!
-//! **Cost.** Two passes: n(n-1)/2 multiply-adds per coordinate for the [distances](crate::distances), then one
-//! read of the selected updates. Memory n(n-1)/2 f64, whatever the length.
+//! **Cost.** Two passes: n(n-1)/2 multiply-adds per coordinate for the
+//! [distances](crate::distances), then one read of the selected updates. Memory n(n-1)/2 f64,
+//! whatever the length.
 
 use crate::distances::Distances;
 use crate::error::AggregationError;

@@ -1,10 +1,10 @@
 //! FedAvg: the weighted mean.
 //!
-//! **Definition.** `Σ w_i x_i / Σ w_i` with `w_i = min(samples_i, weight_cap)`. The numerator is summed
-//! in f64 in the order of the updates, divided in f64 and rounded to f32 once.
+//! **Definition.** `Σ w_i x_i / Σ w_i` with `w_i = min(samples_i, weight_cap)`. The numerator is
+//! summed in f64 in the order of the updates, divided in f64 and rounded to f32 once.
 //!
-//! **Paper.** McMahan et al., *Communication-Efficient Learning of Deep Networks from
-//! Decentralized Data*, AISTATS 2017, algorithm 1. The cap is ours: sample counts are claims that nobody can
+//! **Paper.** McMahan et al., *Communication-Efficient Learning of Deep Networks from Decentralized
+//! Data*, AISTATS 2017, algorithm 1. The cap is ours: sample counts are claims that nobody can
 //! check, and without a bound one contributor claims the whole weight.
 //!
 //! **Breakdown point.** 0: one update moves the result anywhere. It is here as the baseline, and for

@@ -6,12 +6,12 @@
 //! **Paper.** Yin et al., *Byzantine-Robust Distributed Learning: Towards Optimal Statistical Rates*,
 //! ICML 2018, definition 1.
 //!
-//! **Breakdown point.** With f < n/2 arbitrary updates every coordinate of the result lies between the
-//! smallest and the largest honest value. The honest variance is not averaged away as well as by
-//! [trimmed mean](super::trimmed_mean), and a median of skewed data is biased.
+//! **Breakdown point.** With f < n/2 arbitrary updates every coordinate of the result lies between
+//! the smallest and the largest honest value. The honest variance is not averaged away as well as
+//! by [trimmed mean](super::trimmed_mean), and a median of skewed data is biased.
 //!
-//! **Cost.** One pass; a selection network of O(n log² n) min/max per coordinate (about 50 at n = 16).
-//! Unweighted: sample counts are not used.
+//! **Cost.** One pass; a selection network of O(n log² n) min/max per coordinate (about 50 at n =
+//! 16). Unweighted: sample counts are not used.
 
 use crate::network::SelectionNetwork;
 use crate::rules::Kernel;

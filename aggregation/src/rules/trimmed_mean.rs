@@ -1,13 +1,14 @@
 //! Coordinate-wise trimmed mean.
 //!
-//! **Definition.** In every coordinate the f smallest and the f largest of the n values are dropped and
-//! the n - 2f others averaged: summed in f64 in ascending order, divided in f64, rounded to f32.
+//! **Definition.** In every coordinate the f smallest and the f largest of the n values are dropped
+//! and the n - 2f others averaged: summed in f64 in ascending order, divided in f64, rounded to
+//! f32.
 //!
 //! **Paper.** Yin et al., *Byzantine-Robust Distributed Learning: Towards Optimal Statistical Rates*,
 //! ICML 2018, definition 2 (with β = f/n).
 //!
-//! **Breakdown point.** Needs n ≥ 2f + 1; then every coordinate of the result lies between the smallest and
-//! the largest honest value, whatever f updates say. With f = 0 it is the plain mean.
+//! **Breakdown point.** Needs n ≥ 2f + 1; then every coordinate of the result lies between the
+//! smallest and the largest honest value, whatever f updates say. With f = 0 it is the plain mean.
 //!
 //! **Cost.** One pass; a selection network of O(n log² n) min/max per coordinate (63 at n = 16), then
 //! n - 2f additions. Unweighted: sample counts are not used.
