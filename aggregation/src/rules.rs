@@ -1,4 +1,4 @@
-//! The rules, one file each. A coordinate-wise rule is a [`Kernel`]; a rule that first selects
+//! The rules, one file each. A coordinate-wise rule is a `Kernel`; a rule that first selects
 //! updates (Krum) ends in the mean of the selected ones.
 
 use crate::tiles::BLOCK;
