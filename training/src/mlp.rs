@@ -8,8 +8,8 @@ use crate::model::{Batch, BatchMetrics, Model, Scratch, TensorSpec, softmax_cros
 use crate::seed::{Stream, rng};
 use crate::softmax::{dense, dense_gradient, view, view_mut};
 
-/// features -> ReLU(hidden) -> classes. Tensors: `hidden.weights` [features, hidden], `hidden.bias`
-/// [hidden], `output.weights` [hidden, classes], `output.bias` [classes].
+/// features -> ReLU(hidden) -> classes. Tensors: `hidden.weights` `[features, hidden]`, `hidden.bias`
+/// `[hidden]`, `output.weights` `[hidden, classes]`, `output.bias` `[classes]`.
 #[derive(Clone, Copy, Debug)]
 pub struct Mlp {
     features: usize,

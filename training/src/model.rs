@@ -40,7 +40,7 @@ impl TensorSpec {
 /// A minibatch: `features` has a row for each of `labels`.
 #[derive(Clone, Copy, Debug)]
 pub struct Batch<'a> {
-    /// Shape [samples, features], standard layout, values in `[0, 1]`.
+    /// Shape `[samples, features]`, standard layout, values in `[0, 1]`.
     pub features: ArrayView2<'a, f32>,
     /// The class of each row.
     pub labels: &'a [u8],
@@ -67,7 +67,7 @@ pub struct Scratch {
 }
 
 impl Scratch {
-    /// The logits of the last forward pass over `samples` rows, row-major [samples, classes].
+    /// The logits of the last forward pass over `samples` rows, row-major `[samples, classes]`.
     #[must_use]
     pub fn logits(&self, samples: usize, classes: usize) -> &[f32] {
         &self.logits[..samples * classes]

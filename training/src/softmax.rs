@@ -5,7 +5,7 @@ use ndarray::{ArrayView2, ArrayViewMut2};
 
 use crate::model::{Batch, BatchMetrics, Model, Scratch, TensorSpec, softmax_cross_entropy};
 
-/// Softmax regression: `weights` [features, classes], `bias` [classes].
+/// Softmax regression: `weights` `[features, classes]`, `bias` `[classes]`.
 #[derive(Clone, Copy, Debug)]
 pub struct SoftmaxRegression {
     features: usize,
@@ -69,7 +69,7 @@ impl Model for SoftmaxRegression {
     }
 }
 
-/// `output = input * weights + bias`, where `layer` holds the weights [inputs, outputs] and the bias.
+/// `output = input * weights + bias`, where `layer` holds the weights `[inputs, outputs]` and the bias.
 pub(crate) fn dense(input: ArrayView2<'_, f32>, layer: &[f32], outputs: usize, output: &mut [f32]) {
     let (weights, bias) = layer.split_at(input.ncols() * outputs);
     for row in output.chunks_exact_mut(outputs) {

@@ -64,7 +64,10 @@ fn partitions_are_golden() {
         digest(Partition::Iid),
         "47873f002c71ffeee6d830612e451482c07f4cbf4102e541a1e3155a2ac33c92"
     );
-    assert_eq!(digest(Partition::Dirichlet { alpha: 1.0 }), "cd2ecbbd0ca23bbd530add737c2b39deb3bf2355c0c720eaeba0b020568c498b");
+    assert_eq!(
+        digest(Partition::Dirichlet { alpha: 1.0 }),
+        "cd2ecbbd0ca23bbd530add737c2b39deb3bf2355c0c720eaeba0b020568c498b"
+    );
 }
 
 #[test]
