@@ -3,8 +3,8 @@
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use cifer_genesis::{
-    Hash32, ModelRoot, RoundId, SecretKey, Signature, SignatureError, TaskId, ValidatorId,
-    crypto::signing_bytes,
+    ContributorId, Hash32, ModelRoot, RoundId, SecretKey, Signature, SignatureError, TaskId,
+    ValidatorId, crypto::signing_bytes,
 };
 
 use crate::{
@@ -58,7 +58,11 @@ impl AggregateVote {
     #[must_use]
     pub fn sign(statement: AggregateStatement, chain_id: &str, key: &SecretKey) -> Self {
         let signature = key.sign_bytes(&statement.signing_bytes(chain_id));
-        Self { statement, validator: ValidatorId(key.public_key()), signature }
+        Self {
+            statement,
+            validator: ValidatorId(key.public_key()),
+            signature,
+        }
     }
 
     /// Checks the signature; whether the signer has a seat is for the caller.
@@ -94,9 +98,14 @@ impl AggregateCertificate {
     }
 }
 
-/// Root of a round's update set: the hash of the commitments sorted by contributor. The order of
-/// this list is also the order in which the rule sees the updates (ties go to the lower index).
+/// Root of a round's update set: the hash of the commitments sorted by contributor, and of the
+/// contributors that were rejected. The order of the commitments is also the order in which the rule
+/// sees the updates (ties go to the lower index); the rejected ones count against the rule's `f`.
 #[must_use]
-pub fn update_set_root(chain_id: &str, sorted: &[Update]) -> Hash32 {
-    Hash32::derive(UPDATE_SET_DOMAIN, &signing_bytes(UPDATE_SET_DOMAIN, chain_id, sorted))
+pub fn update_set_root(chain_id: &str, sorted: &[Update], rejected: &[ContributorId]) -> Hash32 {
+    let payload = (sorted, rejected);
+    Hash32::derive(
+        UPDATE_SET_DOMAIN,
+        &signing_bytes(UPDATE_SET_DOMAIN, chain_id, &payload),
+    )
 }

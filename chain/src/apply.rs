@@ -12,7 +12,9 @@
 use std::collections::BTreeSet;
 
 use borsh::BorshSerialize;
-use cifer_genesis::{BlockHash, Hash32, Height, StateRoot, TaskId, TimestampMs, TxHash, ValidatorId};
+use cifer_genesis::{
+    BlockHash, Hash32, Height, StateRoot, TaskId, TimestampMs, TxHash, ValidatorId,
+};
 
 use crate::{
     block::{Block, Header},
@@ -23,6 +25,7 @@ use crate::{
     state::{State, Writes},
     transact::{View, Working, verify_signatures},
     tx::Transaction,
+    update::Update,
 };
 
 /// Whether all signatures of the transaction with this hash have been verified before under the
@@ -78,7 +81,10 @@ pub fn apply_with(
     }
     let expected = Block::tx_root_of(&state.chain_id, &builder.hashes);
     if header.tx_root != expected {
-        return Err(ApplyError::TxRoot { got: header.tx_root, expected });
+        return Err(ApplyError::TxRoot {
+            got: header.tx_root,
+            expected,
+        });
     }
     Ok(end_block(builder.working, block.hash()))
 }
@@ -86,24 +92,39 @@ pub fn apply_with(
 fn check_header(state: &State, header: &Header) -> Result<(), ApplyError> {
     if header.chain_id != state.chain_id {
         let got = header.chain_id.chars().take(64).collect();
-        return Err(ApplyError::ChainId { got, expected: state.chain_id.clone() });
+        return Err(ApplyError::ChainId {
+            got,
+            expected: state.chain_id.clone(),
+        });
     }
     let expected = next_height(state)?;
     if header.height != expected {
-        return Err(ApplyError::Height { got: header.height, expected });
+        return Err(ApplyError::Height {
+            got: header.height,
+            expected,
+        });
     }
     if header.parent != state.last_block {
-        return Err(ApplyError::Parent { got: header.parent, expected: state.last_block });
+        return Err(ApplyError::Parent {
+            got: header.parent,
+            expected: state.last_block,
+        });
     }
     let expected = state.validators.hash(&state.chain_id);
     if header.validators != expected {
-        return Err(ApplyError::Validators { got: header.validators, expected });
+        return Err(ApplyError::Validators {
+            got: header.validators,
+            expected,
+        });
     }
     Ok(())
 }
 
 fn next_height(state: &State) -> Result<Height, ApplyError> {
-    state.height.next().ok_or(ApplyError::EndOfHeights(state.height))
+    state
+        .height
+        .next()
+        .ok_or(ApplyError::EndOfHeights(state.height))
 }
 
 /// Checks one transaction against a state, for mempools. What passes here is valid in the next
@@ -113,6 +134,16 @@ fn next_height(state: &State) -> Result<Height, ApplyError> {
 /// [`TxError`].
 pub fn check_tx(state: &State, tx: &Transaction) -> Result<(), TxError> {
     check_tx_with(state, tx, VERIFY_ALL)
+}
+
+/// Whether the state would take this update, before it has any certificate: what a validator asks
+/// before it fetches a payload.
+///
+/// # Errors
+/// [`TxError`].
+pub fn check_update(state: &State, update: &Update) -> Result<(), TxError> {
+    let height = state.height.next().unwrap_or(state.height);
+    View { state, height }.check_update(update)
 }
 
 /// [`check_tx`], with a cache of verified transactions: for looking through a mempool again after
@@ -137,7 +168,11 @@ pub fn check_tx_with(
 
 fn check_size(state: &State, tx: &Transaction) -> Result<u64, TxError> {
     let (bytes, limit) = (encoded_bytes(tx), state.limits.max_tx_bytes);
-    if bytes > limit { Err(TxError::TooLarge { bytes, limit }) } else { Ok(bytes) }
+    if bytes > limit {
+        Err(TxError::TooLarge { bytes, limit })
+    } else {
+        Ok(bytes)
+    }
 }
 
 /// Encoded length; our encoders do not fail, and a length that cannot be had is over any limit.
@@ -207,7 +242,10 @@ impl<'a> Builder<'a> {
     ) -> Result<Self, ApplyError> {
         let height = next_height(state)?;
         if time_ms <= state.time_ms {
-            return Err(ApplyError::Time { got: time_ms, parent: state.time_ms });
+            return Err(ApplyError::Time {
+                got: time_ms,
+                parent: state.time_ms,
+            });
         }
         if state.validators.power_of(&proposer).is_none() {
             return Err(ApplyError::Proposer(proposer));
@@ -227,7 +265,15 @@ impl<'a> Builder<'a> {
         let working = Working::new(state, Moment { height, time_ms });
         let (transactions, hashes, seen) = (Vec::new(), Vec::new(), BTreeSet::new());
         let verified = VerifiedRef(verified);
-        Ok(Self { working, header, verified, transactions, hashes, seen, bytes })
+        Ok(Self {
+            working,
+            header,
+            verified,
+            transactions,
+            hashes,
+            seen,
+            bytes,
+        })
     }
 
     /// Adds a transaction, or says why not and stays as it was.
@@ -243,7 +289,9 @@ impl<'a> Builder<'a> {
 
     /// [`Self::push`] without keeping the transaction itself.
     fn take(&mut self, tx: &Transaction, hash: TxHash) -> Result<(), TxError> {
-        let bytes = self.bytes.saturating_add(check_size(&self.working.state, tx)?);
+        let bytes = self
+            .bytes
+            .saturating_add(check_size(&self.working.state, tx)?);
         let limit = self.working.state.limits.max_block_bytes;
         if bytes > limit {
             return Err(TxError::BlockFull { bytes, limit });
@@ -278,7 +326,13 @@ impl<'a> Builder<'a> {
         header.tx_root = Block::tx_root_of(&header.chain_id, &self.hashes);
         // Set by `Draft::seal`, when the state root is known.
         let transition = end_block(self.working, BlockHash::default());
-        Draft { block: Block { header, transactions: self.transactions }, transition }
+        Draft {
+            block: Block {
+                header,
+                transactions: self.transactions,
+            },
+            transition,
+        }
     }
 }
 
@@ -303,9 +357,16 @@ impl Working {
 }
 
 fn opened(task: &TaskState) -> Option<Event> {
-    let Phase::Open(open) = &task.phase else { return None };
+    let Phase::Open(open) = &task.phase else {
+        return None;
+    };
     let (id, deadline_ms) = (task.task.id, open.deadline_ms);
-    Some(Event::RoundOpened { task: id, round: task.round, base: task.model, deadline_ms })
+    Some(Event::RoundOpened {
+        task: id,
+        round: task.round,
+        base: task.model,
+        deadline_ms,
+    })
 }
 
 /// Time-driven transitions, then the entries to write.
@@ -314,7 +375,13 @@ fn end_block(mut working: Working, last_block: BlockHash) -> Transition {
     for id in ids {
         end_round(&mut working, id);
     }
-    let Working { mut state, now, mut records, dirty, events } = working;
+    let Working {
+        mut state,
+        now,
+        mut records,
+        dirty,
+        events,
+    } = working;
     state.parent = state.last_block;
     (state.height, state.time_ms, state.last_block) = (now.height, now.time_ms, last_block);
     for key in dirty {
@@ -322,26 +389,52 @@ fn end_block(mut working: Working, last_block: BlockHash) -> Transition {
             records.insert(key, value);
         }
     }
-    Transition { state, writes: records, events }
+    Transition {
+        state,
+        writes: records,
+        events,
+    }
 }
 
 fn end_round(working: &mut Working, id: TaskId) {
     let registered = working.state.contributors.len() as u64;
     let turns = (!working.state.open_registration).then_some(registered);
-    let Some(task) = working.state.tasks.get_mut(&id) else { return };
+    let Some(task) = working.state.tasks.get_mut(&id) else {
+        return;
+    };
     let round = task.round;
     match task.end_of_block(&working.state.chain_id, working.now, turns) {
         RoundStep::None => return,
-        RoundStep::Extended { extensions, deadline_ms } => {
-            let event = Event::RoundExtended { task: id, round, extensions, deadline_ms };
+        RoundStep::Extended {
+            extensions,
+            deadline_ms,
+        } => {
+            let event = Event::RoundExtended {
+                task: id,
+                round,
+                extensions,
+                deadline_ms,
+            };
             working.events.push(event);
         }
-        RoundStep::Closed { update_set, updates } => {
-            let event = Event::RoundClosed { task: id, round, update_set, updates };
+        RoundStep::Closed {
+            update_set,
+            updates,
+        } => {
+            let event = Event::RoundClosed {
+                task: id,
+                round,
+                update_set,
+                updates,
+            };
             working.events.push(event);
         }
         RoundStep::Aborted { reason, record } => {
-            working.events.push(Event::RoundAborted { task: id, round, reason });
+            working.events.push(Event::RoundAborted {
+                task: id,
+                round,
+                reason,
+            });
             working.finish_round(&record);
         }
     }

@@ -71,6 +71,9 @@ impl Block {
     /// [`Self::compute_tx_root`] of transactions whose hashes are known.
     #[must_use]
     pub fn tx_root_of(chain_id: &str, hashes: &[TxHash]) -> Hash32 {
-        Hash32::derive(TX_ROOT_DOMAIN, &signing_bytes(TX_ROOT_DOMAIN, chain_id, hashes))
+        Hash32::derive(
+            TX_ROOT_DOMAIN,
+            &signing_bytes(TX_ROOT_DOMAIN, chain_id, hashes),
+        )
     }
 }

@@ -52,7 +52,12 @@ pub fn execute<R: TreeReader + ?Sized>(
     if got != computed {
         return Err(ApplyError::StateRoot { got, computed }.into());
     }
-    Ok(Executed { hash: block.hash(), block, transition, tree: update })
+    Ok(Executed {
+        hash: block.hash(),
+        block,
+        transition,
+        tree: update,
+    })
 }
 
 /// Fills the state root into a draft.
@@ -63,5 +68,10 @@ pub fn propose<R: TreeReader + ?Sized>(tree: &R, draft: Draft) -> Result<Execute
     let height = draft.block.header.height;
     let update = StateTree::new(tree).compute(&draft.transition.writes, height)?;
     let (block, transition) = draft.seal(update.root);
-    Ok(Executed { hash: block.hash(), block, transition, tree: update })
+    Ok(Executed {
+        hash: block.hash(),
+        block,
+        transition,
+        tree: update,
+    })
 }

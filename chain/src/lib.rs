@@ -19,9 +19,13 @@ pub mod event;
 pub mod evidence;
 pub mod execute;
 pub mod key;
+pub mod light;
+pub mod replay;
 pub mod round;
 pub mod state;
 pub mod store;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod transact;
 pub mod tree;
 pub mod tx;
@@ -32,6 +36,7 @@ pub mod vote;
 pub use aggregate::{AggregateCertificate, AggregateStatement, AggregateVote};
 pub use apply::{
     Builder, Draft, Transition, VERIFY_ALL, Verified, apply, apply_with, check_tx, check_tx_with,
+    check_update,
 };
 pub use block::{Block, Header};
 pub use decode::{DecodeError, decode_block, decode_tx};
@@ -42,6 +47,8 @@ pub use execute::{ExecuteError, Executed, execute, propose};
 pub use key::{
     EvidenceRecord, MetaRecord, Offence, OffenceSite, PhaseRecord, StateKey, TaskRecord,
 };
+pub use light::{LightClient, LightError, VerifiedHeader};
+pub use replay::{VerifyError, VerifyFault, VerifyReport, verify_chain};
 pub use round::{
     AbortReason, AcceptedUpdate, ClosedRound, Moment, OpenRound, Outcome, Phase, RejectedUpdate,
     RoundRecord, TaskState, Turn, expected_payload_bytes, task_definition,
@@ -62,8 +69,3 @@ pub use vote::{CommitCertificate, Vote, VoteKind};
 
 pub use cifer_genesis::primitives::*;
 pub use cifer_genesis::{PublicKey, SecretKey, Signature};
-
-/// Hash of a genesis document.
-fn genesis_hash(genesis: &cifer_genesis::Genesis) -> GenesisHash {
-    GenesisHash(Hash32::derive("cifer/genesis/document/v1", &decode::encode(genesis)))
-}

@@ -15,7 +15,7 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use cifer_genesis::{
     ContributorId, Hash32, Height, ModelRoot, RoundId, TaskId, TimestampMs, TxHash,
     crypto::signing_bytes,
-    document::{Dtype, Task},
+    document::{RuleSpec, Task},
 };
 
 use crate::{
@@ -36,12 +36,9 @@ pub fn task_definition(chain_id: &str, task: &Task) -> Hash32 {
 /// overflows, which genesis refuses.
 #[must_use]
 pub fn expected_payload_bytes(task: &Task, encoding: PayloadEncoding) -> Option<u64> {
-    let PayloadEncoding::DeltaF32 = encoding;
-    task.tensors.iter().try_fold(0_u64, |total, tensor| {
-        let Dtype::F32 = tensor.dtype;
-        let elements = tensor.shape.iter().try_fold(1_u64, |n, dim| n.checked_mul(*dim))?;
-        total.checked_add(elements.checked_mul(4)?)
-    })
+    match encoding {
+        PayloadEncoding::DeltaF32 => task.checked_payload_bytes(),
+    }
 }
 
 /// When something happened, on the chain's own clock.
@@ -213,11 +210,17 @@ pub(crate) enum RoundStep {
     /// Nothing was due.
     None,
     /// More time was granted.
-    Extended { extensions: u32, deadline_ms: TimestampMs },
+    Extended {
+        extensions: u32,
+        deadline_ms: TimestampMs,
+    },
     /// The set is fixed.
     Closed { update_set: Hash32, updates: u64 },
     /// The round is over without a new model.
-    Aborted { reason: AbortReason, record: Box<RoundRecord> },
+    Aborted {
+        reason: AbortReason,
+        record: Box<RoundRecord>,
+    },
 }
 
 impl OpenRound {
@@ -234,7 +237,14 @@ impl OpenRound {
     fn close(&self, chain_id: &str, now: Moment) -> ClosedRound {
         let updates = self.updates.values().cloned().collect();
         let rejected = self.rejected.values().cloned().collect();
-        ClosedRound::new(chain_id, self.opened, now, self.extensions, updates, rejected)
+        ClosedRound::new(
+            chain_id,
+            self.opened,
+            now,
+            self.extensions,
+            updates,
+            rejected,
+        )
     }
 
     /// Turns used so far.
@@ -261,10 +271,22 @@ impl TaskState {
         }
     }
 
+    /// The rule as it runs on the closed round, with what rejections have proven.
+    #[must_use]
+    pub fn effective_rule(&self) -> Option<RuleSpec> {
+        let Phase::Closed(closed) = &self.phase else {
+            return None;
+        };
+        let (accepted, rejected) = (closed.updates.len() as u64, closed.rejected.len() as u64);
+        self.task.rule.after_rejections(accepted, rejected)
+    }
+
     /// The statement that a result of the closed round has to make, but for the model.
     #[must_use]
     pub fn statement(&self, model: ModelRoot) -> Option<AggregateStatement> {
-        let Phase::Closed(closed) = &self.phase else { return None };
+        let Phase::Closed(closed) = &self.phase else {
+            return None;
+        };
         Some(AggregateStatement {
             task: self.task.id,
             round: self.round,
@@ -292,18 +314,27 @@ impl TaskState {
         now: Moment,
         contributors: Option<u64>,
     ) -> RoundStep {
-        let Phase::Open(open) = &mut self.phase else { return RoundStep::None };
+        let Phase::Open(open) = &mut self.phase else {
+            return RoundStep::None;
+        };
         let policy = &self.task.rounds;
         let used = open.turns_used();
         let turns = contributors.map_or(policy.max_updates, |n| n.min(policy.max_updates));
         let exhausted = used > 0 && used >= turns;
-        let enough = open.updates.len() as u64 >= policy.min_updates && !open.updates.is_empty();
+        let (accepted, rejected) = (open.updates.len() as u64, open.rejected.len() as u64);
+        // Certified rejections prove their contributors Byzantine, so they count towards the quorum
+        // and against the rule's tolerance.
+        let rule = self.task.rule.after_rejections(accepted, rejected);
+        let enough = used >= policy.min_updates && accepted > 0 && rule.is_some();
         let overdue = now.time_ms >= open.deadline_ms;
         if (exhausted || overdue) && enough {
             let round = open.close(chain_id, now);
             let (update_set, updates) = (round.update_set, round.updates.len() as u64);
             self.phase = Phase::Closed(round);
-            RoundStep::Closed { update_set, updates }
+            RoundStep::Closed {
+                update_set,
+                updates,
+            }
         } else if exhausted {
             self.abort(now, AbortReason::TurnsUsed)
         } else if !overdue {
@@ -312,14 +343,19 @@ impl TaskState {
             open.extensions += 1;
             open.deadline_ms = later(now.time_ms, policy.deadline_ms);
             let (extensions, deadline_ms) = (open.extensions, open.deadline_ms);
-            RoundStep::Extended { extensions, deadline_ms }
+            RoundStep::Extended {
+                extensions,
+                deadline_ms,
+            }
         } else {
             self.abort(now, AbortReason::Deadline)
         }
     }
 
     fn abort(&mut self, now: Moment, reason: AbortReason) -> RoundStep {
-        let Phase::Open(open) = &self.phase else { return RoundStep::None };
+        let Phase::Open(open) = &self.phase else {
+            return RoundStep::None;
+        };
         let record = RoundRecord {
             task: self.task.id,
             round: self.round,
@@ -333,7 +369,10 @@ impl TaskState {
             ended: now,
         };
         self.advance(now);
-        RoundStep::Aborted { reason, record: Box::new(record) }
+        RoundStep::Aborted {
+            reason,
+            record: Box::new(record),
+        }
     }
 
     /// Ends the closed round with a certificate that the caller has checked against
@@ -343,7 +382,9 @@ impl TaskState {
         now: Moment,
         certificate: AggregateCertificate,
     ) -> Option<RoundRecord> {
-        let Phase::Closed(closed) = &self.phase else { return None };
+        let Phase::Closed(closed) = &self.phase else {
+            return None;
+        };
         let model = certificate.statement.model;
         let record = RoundRecord {
             task: self.task.id,
@@ -387,7 +428,18 @@ impl ClosedRound {
         rejected: Vec<RejectedUpdate>,
     ) -> Self {
         let commitments: Vec<_> = updates.iter().map(|u| u.update.clone()).collect();
-        let update_set = update_set_root(chain_id, &commitments);
-        Self { opened, closed, extensions, updates, rejected, update_set }
+        let refused: Vec<_> = rejected
+            .iter()
+            .map(|turn| turn.update.contributor)
+            .collect();
+        let update_set = update_set_root(chain_id, &commitments, &refused);
+        Self {
+            opened,
+            closed,
+            extensions,
+            updates,
+            rejected,
+            update_set,
+        }
     }
 }

@@ -103,8 +103,11 @@ impl State {
     /// # Errors
     /// [`StateError`] for a genesis document that its own validation would refuse.
     pub fn genesis(genesis: &Genesis) -> Result<(Self, Writes), StateError> {
-        let genesis_hash = crate::genesis_hash(genesis);
-        let opened = Moment { height: Height(0), time_ms: genesis.time_ms };
+        let genesis_hash = genesis.hash();
+        let opened = Moment {
+            height: Height(0),
+            time_ms: genesis.time_ms,
+        };
         let mut state = Self::skeleton(genesis, genesis_hash)?;
         for named in &genesis.contributors.allowed {
             let id = ContributorId(named.public_key);
@@ -123,13 +126,25 @@ impl State {
         for task in &genesis.tasks {
             let task_state = TaskState::new(&genesis.chain_id, task.clone(), opened);
             if state.tasks.insert(task.id, task_state).is_some() {
-                return Err(StateError::Duplicate { what: "task", id: task.id.to_string() });
+                return Err(StateError::Duplicate {
+                    what: "task",
+                    id: task.id.to_string(),
+                });
             }
         }
         let mut keys = vec![StateKey::Meta, StateKey::Validators];
-        keys.extend(state.contributors.keys().copied().map(StateKey::Contributor));
+        keys.extend(
+            state
+                .contributors
+                .keys()
+                .copied()
+                .map(StateKey::Contributor),
+        );
         keys.extend(state.tasks.keys().copied().map(StateKey::Task));
-        let writes = keys.iter().filter_map(|key| Some((*key, state.entry(key)?))).collect();
+        let writes = keys
+            .iter()
+            .filter_map(|key| Some((*key, state.entry(key)?)))
+            .collect();
         Ok((state, writes))
     }
 
@@ -164,7 +179,9 @@ impl State {
     /// Whether all rounds of all tasks are done.
     #[must_use]
     pub fn is_complete(&self) -> bool {
-        self.tasks.values().all(|task| task.phase == Phase::Complete)
+        self.tasks
+            .values()
+            .all(|task| task.phase == Phase::Complete)
     }
 
     /// Faults proven against a key.
@@ -258,8 +275,10 @@ impl State {
             let key = StateKey::Task(*id);
             let record = records.get(id).ok_or_else(|| bad(&key, "missing"))?;
             if record.definition != task.definition {
-                let problem =
-                    format!("definition {}, genesis has {}", record.definition, task.definition);
+                let problem = format!(
+                    "definition {}, genesis has {}",
+                    record.definition, task.definition
+                );
                 return Err(bad(&key, &problem));
             }
             (task.model, task.round) = (record.model, record.round);
@@ -276,13 +295,30 @@ impl State {
                 }
             }
             task.phase = match record.phase {
-                PhaseRecord::Open { opened, deadline_ms, extensions, accepted, rejected: n } => {
+                PhaseRecord::Open {
+                    opened,
+                    deadline_ms,
+                    extensions,
+                    accepted,
+                    rejected: n,
+                } => {
                     if (updates.len() as u64, rejected.len() as u64) != (accepted, n) {
                         return Err(bad(&key, "the turns of the open round are not all there"));
                     }
-                    Phase::Open(OpenRound { opened, deadline_ms, extensions, updates, rejected })
+                    Phase::Open(OpenRound {
+                        opened,
+                        deadline_ms,
+                        extensions,
+                        updates,
+                        rejected,
+                    })
                 }
-                PhaseRecord::Closed { opened, closed, extensions, update_set } => {
+                PhaseRecord::Closed {
+                    opened,
+                    closed,
+                    extensions,
+                    update_set,
+                } => {
                     let updates = updates.into_values().collect();
                     let rejected = rejected.into_values().collect();
                     let round = ClosedRound::new(
@@ -342,5 +378,8 @@ fn decode<T: BorshDeserialize>(key: &StateKey, value: &[u8]) -> Result<T, StateE
 }
 
 fn bad(key: &StateKey, problem: &str) -> StateError {
-    StateError::Entry { key: format!("{key:?}"), problem: problem.to_owned() }
+    StateError::Entry {
+        key: format!("{key:?}"),
+        problem: problem.to_owned(),
+    }
 }

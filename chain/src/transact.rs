@@ -66,7 +66,9 @@ pub fn verify_signatures(
         Transaction::Aggregate(certificate) => certificate.verify(chain_id, validators)?,
         Transaction::Evidence(Evidence::ConflictingVotes { first, second }) => {
             for (vote, signature) in [first, second] {
-                vote.validator.key().verify_bytes(&vote.signing_bytes(chain_id), signature)?;
+                vote.validator
+                    .key()
+                    .verify_bytes(&vote.signing_bytes(chain_id), signature)?;
             }
         }
         Transaction::Evidence(Evidence::ConflictingAggregates { first, second }) => {
@@ -97,7 +99,11 @@ impl Working {
         hash: TxHash,
         signatures_known: bool,
     ) -> Result<(), TxError> {
-        View { state: &self.state, height: self.now.height }.check(tx)?;
+        View {
+            state: &self.state,
+            height: self.now.height,
+        }
+        .check(tx)?;
         if !signatures_known {
             verify_signatures(&self.state.chain_id, &self.state.validators, tx)?;
         }
@@ -106,11 +112,20 @@ impl Working {
             Transaction::Register(registration) => self.register(registration),
             Transaction::Update(certified) => {
                 let update = certified.signed.update.clone();
-                self.take_turn(Turn::Accepted(AcceptedUpdate { update, tx: hash, height }));
+                self.take_turn(Turn::Accepted(AcceptedUpdate {
+                    update,
+                    tx: hash,
+                    height,
+                }));
             }
             Transaction::Rejection(certified) => {
                 let (update, reason) = (certified.signed.update.clone(), certified.reason);
-                let turn = RejectedUpdate { update, reason, tx: hash, height };
+                let turn = RejectedUpdate {
+                    update,
+                    reason,
+                    tx: hash,
+                    height,
+                };
                 self.take_turn(Turn::Rejected(turn));
             }
             Transaction::Aggregate(certificate) => self.finalise(certificate, hash),
@@ -130,7 +145,8 @@ impl Working {
         };
         self.state.contributors.insert(contributor, entry);
         self.dirty.insert(StateKey::Contributor(contributor));
-        self.events.push(Event::ContributorRegistered { contributor });
+        self.events
+            .push(Event::ContributorRegistered { contributor });
     }
 
     /// Uses a contributor's turn; [`View::check_turn`] has been passed.
@@ -141,36 +157,64 @@ impl Working {
         };
         let (id, round, contributor) = (update.task, update.round, update.contributor);
         if let Some(value) = encode(&turn) {
-            self.records.insert(StateKey::Update(id, round, contributor), value);
+            self.records
+                .insert(StateKey::Update(id, round, contributor), value);
         }
-        let Some(task) = self.state.tasks.get_mut(&id) else { return };
-        let Phase::Open(open) = &mut task.phase else { return };
-        let Some(sender) = self.state.contributors.get_mut(&contributor) else { return };
+        let Some(task) = self.state.tasks.get_mut(&id) else {
+            return;
+        };
+        let Phase::Open(open) = &mut task.phase else {
+            return;
+        };
+        let Some(sender) = self.state.contributors.get_mut(&contributor) else {
+            return;
+        };
         let event = match turn {
             Turn::Accepted(turn) => {
                 sender.accepted = sender.accepted.saturating_add(1);
                 let tx = turn.tx;
                 open.updates.insert(contributor, turn);
-                Event::UpdateAccepted { task: id, round, contributor, tx }
+                Event::UpdateAccepted {
+                    task: id,
+                    round,
+                    contributor,
+                    tx,
+                }
             }
             Turn::Rejected(turn) => {
                 sender.rejected = sender.rejected.saturating_add(1);
                 let (tx, reason) = (turn.tx, turn.reason);
                 open.rejected.insert(contributor, turn);
-                Event::UpdateRejected { task: id, round, contributor, reason, tx }
+                Event::UpdateRejected {
+                    task: id,
+                    round,
+                    contributor,
+                    reason,
+                    tx,
+                }
             }
         };
-        self.dirty.extend([StateKey::Contributor(contributor), StateKey::Task(id)]);
+        self.dirty
+            .extend([StateKey::Contributor(contributor), StateKey::Task(id)]);
         self.events.push(event);
     }
 
     /// Ends a closed round; [`View::check_aggregate`] has been passed.
     fn finalise(&mut self, certificate: &AggregateCertificate, tx: TxHash) {
         let id = certificate.statement.task;
-        let Some(task) = self.state.tasks.get_mut(&id) else { return };
-        let Some(record) = task.finalise(self.now, certificate.clone()) else { return };
+        let Some(task) = self.state.tasks.get_mut(&id) else {
+            return;
+        };
+        let Some(record) = task.finalise(self.now, certificate.clone()) else {
+            return;
+        };
         let (round, model) = (record.round, record.model());
-        self.events.push(Event::RoundFinalised { task: id, round, model, tx });
+        self.events.push(Event::RoundFinalised {
+            task: id,
+            round,
+            model,
+            tx,
+        });
         self.finish_round(&record);
     }
 
@@ -178,10 +222,13 @@ impl Working {
     pub(crate) fn finish_round(&mut self, record: &RoundRecord) {
         let id = record.task;
         if let Some(value) = encode(record) {
-            self.records.insert(StateKey::Round(id, record.round), value);
+            self.records
+                .insert(StateKey::Round(id, record.round), value);
         }
         self.dirty.insert(StateKey::Task(id));
-        let Some(task) = self.state.tasks.get(&id) else { return };
+        let Some(task) = self.state.tasks.get(&id) else {
+            return;
+        };
         self.events.push(match &task.phase {
             Phase::Open(open) => Event::RoundOpened {
                 task: id,
@@ -189,15 +236,19 @@ impl Working {
                 base: task.model,
                 deadline_ms: open.deadline_ms,
             },
-            Phase::Closed(_) | Phase::Complete => {
-                Event::TaskCompleted { task: id, model: task.model }
-            }
+            Phase::Closed(_) | Phase::Complete => Event::TaskCompleted {
+                task: id,
+                model: task.model,
+            },
         });
     }
 
     /// Puts an offence on record; [`View::check_evidence`] has been passed.
     fn record_fault(&mut self, offence: Offence, tx: TxHash) {
-        if let Some(value) = encode(&EvidenceRecord { tx, height: self.now.height }) {
+        if let Some(value) = encode(&EvidenceRecord {
+            tx,
+            height: self.now.height,
+        }) {
             self.records.insert(StateKey::Evidence(offence), value);
         }
         self.state.offences.insert(offence);
@@ -216,7 +267,11 @@ impl Working {
             }
         }
         let faults = self.state.faults_of(&culprit);
-        self.events.push(Event::FaultRecorded { culprit, faults, tx });
+        self.events.push(Event::FaultRecorded {
+            culprit,
+            faults,
+            tx,
+        });
     }
 }
 
@@ -225,11 +280,7 @@ impl<'a> View<'a> {
     pub(crate) fn check(&self, tx: &Transaction) -> Result<(), TxError> {
         match tx {
             Transaction::Register(registration) => self.check_registration(registration),
-            Transaction::Update(certified) => {
-                let update = &certified.signed.update;
-                let task = self.check_turn(update)?;
-                check_payload(update, task, self.state.limits.max_payload_bytes)
-            }
+            Transaction::Update(certified) => self.check_update(&certified.signed.update),
             // A rejected update may well be of the wrong length: that is what it is rejected for.
             Transaction::Rejection(certified) => {
                 self.check_turn(&certified.signed.update).map(|_| ())
@@ -237,6 +288,11 @@ impl<'a> View<'a> {
             Transaction::Aggregate(certificate) => self.check_aggregate(certificate),
             Transaction::Evidence(evidence) => self.check_evidence(evidence),
         }
+    }
+
+    pub(crate) fn check_update(&self, update: &Update) -> Result<(), TxError> {
+        let task = self.check_turn(update)?;
+        check_payload(update, task, self.state.limits.max_payload_bytes)
     }
 
     fn check_registration(&self, registration: &Registration) -> Result<(), TxError> {
@@ -247,7 +303,9 @@ impl<'a> View<'a> {
         }
         let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
         if name.is_empty() || name.len() > MAX_NAME_BYTES || !name.bytes().all(allowed) {
-            return Err(TxError::BadName(name.chars().take(MAX_NAME_BYTES + 1).collect()));
+            return Err(TxError::BadName(
+                name.chars().take(MAX_NAME_BYTES + 1).collect(),
+            ));
         }
         if self.state.contributors.contains_key(&id) {
             return Err(TxError::AlreadyRegistered(id));
@@ -263,7 +321,11 @@ impl<'a> View<'a> {
         let (task, round, contributor) = (update.task, update.round, update.contributor);
         let state = self.task(task)?;
         if round != state.round {
-            return Err(TxError::WrongRound { task, got: round, current: state.round });
+            return Err(TxError::WrongRound {
+                task,
+                got: round,
+                current: state.round,
+            });
         }
         if !self.state.contributors.contains_key(&contributor) {
             return Err(TxError::NotRegistered(contributor));
@@ -275,20 +337,36 @@ impl<'a> View<'a> {
         };
         if update.base != state.model {
             let (got, expected) = (update.base, state.model);
-            return Err(TxError::WrongBase { task, round, got, expected });
+            return Err(TxError::WrongBase {
+                task,
+                round,
+                got,
+                expected,
+            });
         }
         if has_turn(open, &contributor) {
-            return Err(TxError::TurnUsed { task, round, contributor });
+            return Err(TxError::TurnUsed {
+                task,
+                round,
+                contributor,
+            });
         }
         let max_updates = state.task.rounds.max_updates;
         if open.turns_used() >= max_updates {
-            return Err(TxError::RoundFull { task, round, max_updates });
+            return Err(TxError::RoundFull {
+                task,
+                round,
+                max_updates,
+            });
         }
         Ok(state)
     }
 
     fn task(&self, task: TaskId) -> Result<&'a TaskState, TxError> {
-        self.state.tasks.get(&task).ok_or(TxError::UnknownTask(task))
+        self.state
+            .tasks
+            .get(&task)
+            .ok_or(TxError::UnknownTask(task))
     }
 
     fn check_aggregate(&self, certificate: &AggregateCertificate) -> Result<(), TxError> {
@@ -299,19 +377,35 @@ impl<'a> View<'a> {
             return Err(TxError::TaskComplete(task));
         }
         if round != state.round {
-            return Err(TxError::WrongRound { task, got: round, current: state.round });
+            return Err(TxError::WrongRound {
+                task,
+                got: round,
+                current: state.round,
+            });
         }
-        let expected = state.statement(got.model).ok_or(TxError::RoundOpen { task, round })?;
+        let expected = state
+            .statement(got.model)
+            .ok_or(TxError::RoundOpen { task, round })?;
         if got.base != expected.base {
             let (got, expected) = (got.base, expected.base);
-            return Err(TxError::WrongBase { task, round, got, expected });
+            return Err(TxError::WrongBase {
+                task,
+                round,
+                got,
+                expected,
+            });
         }
         for (field, got, expected) in [
             ("rule", got.rule, expected.rule),
             ("update_set", got.update_set, expected.update_set),
         ] {
             if got != expected {
-                return Err(TxError::WrongStatement { task, field, got, expected });
+                return Err(TxError::WrongStatement {
+                    task,
+                    field,
+                    got,
+                    expected,
+                });
             }
         }
         Ok(())
@@ -358,9 +452,17 @@ fn check_payload(update: &Update, task: &TaskState, limit: u64) -> Result<(), Tx
     }
     let expected = expected_payload_bytes(&task.task, update.encoding).unwrap_or(u64::MAX);
     if bytes != expected {
-        return Err(TxError::WrongPayloadLength { task: task.task.id, bytes, expected });
+        return Err(TxError::WrongPayloadLength {
+            task: task.task.id,
+            bytes,
+            expected,
+        });
     }
-    if update.samples == 0 { Err(TxError::NoSamples) } else { Ok(()) }
+    if update.samples == 0 {
+        Err(TxError::NoSamples)
+    } else {
+        Ok(())
+    }
 }
 
 /// The offence that a piece of evidence speaks of.
@@ -375,13 +477,19 @@ pub fn offence(evidence: &Evidence) -> Offence {
             OffenceSite::Updates(first.update.task, first.update.round)
         }
     };
-    Offence { culprit: evidence.culprit(), site }
+    Offence {
+        culprit: evidence.culprit(),
+        site,
+    }
 }
 
 /// Whether the two halves are comparable, in conflict and in canonical order.
 fn check_conflict(evidence: &Evidence, chain_id: &str) -> Result<(), EvidenceError> {
     let (same, order) = match evidence {
-        Evidence::ConflictingVotes { first: (a, _), second: (b, _) } => (
+        Evidence::ConflictingVotes {
+            first: (a, _),
+            second: (b, _),
+        } => (
             vec![
                 ("validator", a.validator == b.validator),
                 ("height", a.height == b.height),
@@ -390,16 +498,25 @@ fn check_conflict(evidence: &Evidence, chain_id: &str) -> Result<(), EvidenceErr
             ],
             a.cmp(b),
         ),
-        Evidence::ConflictingAggregates { first: a, second: b } => (
+        Evidence::ConflictingAggregates {
+            first: a,
+            second: b,
+        } => (
             vec![
                 ("validator", a.validator == b.validator),
                 ("task", a.statement.task == b.statement.task),
                 ("round", a.statement.round == b.statement.round),
-                ("update_set", a.statement.update_set == b.statement.update_set),
+                (
+                    "update_set",
+                    a.statement.update_set == b.statement.update_set,
+                ),
             ],
             a.statement.cmp(&b.statement),
         ),
-        Evidence::ConflictingUpdates { first: a, second: b } => (
+        Evidence::ConflictingUpdates {
+            first: a,
+            second: b,
+        } => (
             vec![
                 ("contributor", a.update.contributor == b.update.contributor),
                 ("task", a.update.task == b.update.task),

@@ -12,12 +12,12 @@ use std::collections::BTreeMap;
 
 use borsh::BorshDeserialize;
 use cifer_genesis::{Genesis, Hash32, Height, StateRoot};
+pub use jmt::storage::TreeReader;
 use jmt::{
     JellyfishMerkleTree, KeyHash, OwnedValue, SimpleHasher, Version,
     proof::SparseMerkleProof,
     storage::{LeafNode, Node, NodeKey, TreeUpdateBatch},
 };
-pub use jmt::storage::TreeReader;
 
 use crate::{key::StateKey, state::Writes};
 
@@ -122,10 +122,15 @@ impl StateProof {
         let path = SparseMerkleProof::<TreeHasher>::try_from_slice(&self.proof)
             .map_err(|error| malformed(error.to_string()))?;
         let root_hash = jmt::RootHash(*root.as_bytes());
-        path.verify(root_hash, key_hash(&self.key), self.value.as_ref()).map_err(|error| {
-            let key = format!("{:?}", self.key);
-            ProofError::Mismatch { key, root, problem: error.to_string() }
-        })
+        path.verify(root_hash, key_hash(&self.key), self.value.as_ref())
+            .map_err(|error| {
+                let key = format!("{:?}", self.key);
+                ProofError::Mismatch {
+                    key,
+                    root,
+                    problem: error.to_string(),
+                }
+            })
     }
 
     /// The value, decoded; `None` when the proof is one of absence. Verify first.
@@ -164,12 +169,18 @@ impl<'a, R: TreeReader + ?Sized> StateTree<'a, R> {
         if let Some(parent) = height.0.checked_sub(1) {
             self.root(Height(parent))?;
         }
-        let values = writes.iter().map(|(key, value)| (key_hash(key), Some(value.clone())));
+        let values = writes
+            .iter()
+            .map(|(key, value)| (key_hash(key), Some(value.clone())));
         let (root, batch) = self
             .tree()
             .put_value_set(values, height.0)
             .map_err(|error| tree_error(height, &error))?;
-        Ok(TreeUpdate { root: StateRoot::from_bytes(root.0), height, batch })
+        Ok(TreeUpdate {
+            root: StateRoot::from_bytes(root.0),
+            height,
+            batch,
+        })
     }
 
     /// The root at a height.
@@ -178,7 +189,8 @@ impl<'a, R: TreeReader + ?Sized> StateTree<'a, R> {
     /// [`TreeError`] when that version is missing: not reached yet, or pruned.
     pub fn root(&self, height: Height) -> Result<StateRoot, TreeError> {
         let root = self.tree().get_root_hash(height.0);
-        root.map(|root| StateRoot::from_bytes(root.0)).map_err(|error| tree_error(height, &error))
+        root.map(|root| StateRoot::from_bytes(root.0))
+            .map_err(|error| tree_error(height, &error))
     }
 
     /// The value of a key at a height, or its absence, with the proof for it.
@@ -190,8 +202,10 @@ impl<'a, R: TreeReader + ?Sized> StateTree<'a, R> {
             .tree()
             .get_with_proof(key_hash(&key), height.0)
             .map_err(|error| tree_error(height, &error))?;
-        let proof = borsh::to_vec(&path)
-            .map_err(|error| TreeError { height, problem: error.to_string() })?;
+        let proof = borsh::to_vec(&path).map_err(|error| TreeError {
+            height,
+            problem: error.to_string(),
+        })?;
         Ok(StateProof { key, value, proof })
     }
 
@@ -201,7 +215,10 @@ impl<'a, R: TreeReader + ?Sized> StateTree<'a, R> {
 }
 
 fn tree_error(height: Height, error: &anyhow::Error) -> TreeError {
-    TreeError { height, problem: format!("{error:#}") }
+    TreeError {
+        height,
+        problem: format!("{error:#}"),
+    }
 }
 
 /// A sized handle, because the tree crate wants one.
@@ -244,9 +261,9 @@ pub(crate) enum Stale {
 impl MemoryTree {
     /// Adds a version and prunes what is older than [`PROOF_HISTORY`].
     pub fn store(&mut self, update: TreeUpdate) {
-        let stale = stale_of(&update, |key, version| {
+        let Ok(stale) = stale_of(&update, |key, version| {
             let older = self.values.range((key, 0)..(key, version)).next_back();
-            older.map(|((_, version), _)| *version)
+            Ok::<_, std::convert::Infallible>(older.map(|((_, version), _)| *version))
         });
         self.stale.insert(update.height.0, stale);
         self.nodes.extend(update.batch.node_batch.nodes().clone());
@@ -255,7 +272,9 @@ impl MemoryTree {
                 self.values.insert((*key, *version), value.clone());
             }
         }
-        let Some(oldest) = update.height.0.checked_sub(PROOF_HISTORY) else { return };
+        let Some(oldest) = update.height.0.checked_sub(PROOF_HISTORY) else {
+            return;
+        };
         for stale in self.stale.remove(&oldest).unwrap_or_default() {
             match stale {
                 Stale::Node(key) => drop(self.nodes.remove(&key)),
@@ -265,15 +284,21 @@ impl MemoryTree {
     }
 }
 
-/// What an update makes stale; `older` finds the version below a given one that a value has.
-pub(crate) fn stale_of(
+/// What an update makes stale; `older` finds the newest version of a value below a given one.
+pub(crate) fn stale_of<E>(
     update: &TreeUpdate,
-    older: impl Fn(KeyHash, Version) -> Option<Version>,
-) -> Vec<Stale> {
-    let nodes = update.batch.stale_node_index_batch.iter().map(|i| Stale::Node(i.node_key.clone()));
-    let values = update.batch.node_batch.values().keys();
-    let values = values.filter_map(|(version, key)| Some(Stale::Value(*key, older(*key, *version)?)));
-    nodes.chain(values).collect()
+    older: impl Fn(KeyHash, Version) -> Result<Option<Version>, E>,
+) -> Result<Vec<Stale>, E> {
+    let nodes = update.batch.stale_node_index_batch.iter();
+    let mut stale: Vec<_> = nodes
+        .map(|index| Stale::Node(index.node_key.clone()))
+        .collect();
+    for (version, key) in update.batch.node_batch.values().keys() {
+        if let Some(older) = older(*key, *version)? {
+            stale.push(Stale::Value(*key, older));
+        }
+    }
+    Ok(stale)
 }
 
 impl TreeReader for MemoryTree {
@@ -301,5 +326,7 @@ pub fn genesis_state_root(genesis: &Genesis) -> Result<StateRoot, String> {
     let (_, writes) = crate::State::genesis(genesis).map_err(|error| error.to_string())?;
     let tree = MemoryTree::default();
     let update = StateTree::new(&tree).compute(&writes, Height(0));
-    update.map(|update| update.root).map_err(|error| error.to_string())
+    update
+        .map(|update| update.root)
+        .map_err(|error| error.to_string())
 }

@@ -33,7 +33,11 @@ impl Registration {
     pub fn sign(name: String, chain_id: &str, key: &SecretKey) -> Self {
         let contributor = ContributorId(key.public_key());
         let signature = key.sign(REGISTRATION_DOMAIN, chain_id, &(contributor, &name));
-        Self { contributor, name, signature }
+        Self {
+            contributor,
+            name,
+            signature,
+        }
     }
 
     /// Checks the signature.
@@ -42,7 +46,9 @@ impl Registration {
     /// [`SignatureError::BadSignature`].
     pub fn verify(&self, chain_id: &str) -> Result<(), SignatureError> {
         let payload = (self.contributor, &self.name);
-        self.contributor.key().verify(REGISTRATION_DOMAIN, chain_id, &payload, &self.signature)
+        self.contributor
+            .key()
+            .verify(REGISTRATION_DOMAIN, chain_id, &payload, &self.signature)
     }
 }
 
@@ -65,6 +71,9 @@ impl Transaction {
     /// Hash of the whole transaction, signatures included.
     #[must_use]
     pub fn hash(&self, chain_id: &str) -> TxHash {
-        TxHash(Hash32::derive(TX_DOMAIN, &signing_bytes(TX_DOMAIN, chain_id, self)))
+        TxHash(Hash32::derive(
+            TX_DOMAIN,
+            &signing_bytes(TX_DOMAIN, chain_id, self),
+        ))
     }
 }

@@ -85,7 +85,10 @@ impl SignedUpdate {
     /// Hash of the signed commitment: what verdicts are about.
     #[must_use]
     pub fn id(&self, chain_id: &str) -> Hash32 {
-        Hash32::derive(UPDATE_DOMAIN, &signing_bytes(UPDATE_DOMAIN, chain_id, &self.update))
+        Hash32::derive(
+            UPDATE_DOMAIN,
+            &signing_bytes(UPDATE_DOMAIN, chain_id, &self.update),
+        )
     }
 }
 
@@ -133,7 +136,12 @@ impl VerdictVote {
     #[must_use]
     pub fn sign(update: Hash32, verdict: Verdict, chain_id: &str, key: &SecretKey) -> Self {
         let signature = key.sign_bytes(&verdict_signing_bytes(chain_id, update, verdict));
-        Self { update, verdict, validator: ValidatorId(key.public_key()), signature }
+        Self {
+            update,
+            verdict,
+            validator: ValidatorId(key.public_key()),
+            signature,
+        }
     }
 
     /// Checks the signature; whether the signer has a seat is for the caller.

@@ -63,9 +63,7 @@ impl ValidatorSet {
     ///
     /// # Errors
     /// See [`ValidatorSetError`].
-    pub fn new(
-        mut entries: Vec<(ValidatorId, VotingPower)>,
-    ) -> Result<Self, ValidatorSetError> {
+    pub fn new(mut entries: Vec<(ValidatorId, VotingPower)>) -> Result<Self, ValidatorSetError> {
         if entries.is_empty() || entries.len() > MAX_VALIDATORS {
             return Err(ValidatorSetError::Count(entries.len()));
         }
@@ -78,7 +76,9 @@ impl ValidatorSet {
             if power.0 == 0 {
                 return Err(ValidatorSetError::ZeroPower(*id));
             }
-            total = total.checked_add(power.0).ok_or(ValidatorSetError::PowerOverflow)?;
+            total = total
+                .checked_add(power.0)
+                .ok_or(ValidatorSetError::PowerOverflow)?;
         }
         Ok(Self { entries })
     }
@@ -89,7 +89,11 @@ impl ValidatorSet {
     /// See [`ValidatorSetError`].
     pub fn from_genesis(genesis: &Genesis) -> Result<Self, ValidatorSetError> {
         Self::new(
-            genesis.validators.iter().map(|v| (ValidatorId(v.public_key), v.power)).collect(),
+            genesis
+                .validators
+                .iter()
+                .map(|v| (ValidatorId(v.public_key), v.power))
+                .collect(),
         )
     }
 
@@ -102,7 +106,10 @@ impl ValidatorSet {
     /// Power of one validator, if it has a seat.
     #[must_use]
     pub fn power_of(&self, id: &ValidatorId) -> Option<VotingPower> {
-        let index = self.entries.binary_search_by(|(entry, _)| entry.cmp(id)).ok()?;
+        let index = self
+            .entries
+            .binary_search_by(|(entry, _)| entry.cmp(id))
+            .ok()?;
         Some(self.entries[index].1)
     }
 
@@ -135,7 +142,9 @@ impl ValidatorSet {
         let mut seen = BTreeSet::new();
         let mut signed = 0_u64;
         for (signer, _) in signatures.clone() {
-            let power = self.power_of(signer).ok_or(CertificateError::UnknownSigner(*signer))?;
+            let power = self
+                .power_of(signer)
+                .ok_or(CertificateError::UnknownSigner(*signer))?;
             if !seen.insert(*signer) {
                 return Err(CertificateError::DuplicateSigner(*signer));
             }

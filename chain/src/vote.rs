@@ -38,7 +38,11 @@ impl Vote {
     /// precommits for a block are one message.
     #[must_use]
     pub fn signing_bytes(&self, chain_id: &str) -> Vec<u8> {
-        signing_bytes(VOTE_DOMAIN, chain_id, &(self.kind, self.height, self.round, self.block))
+        signing_bytes(
+            VOTE_DOMAIN,
+            chain_id,
+            &(self.kind, self.height, self.round, self.block),
+        )
     }
 }
 
@@ -68,7 +72,12 @@ impl CommitCertificate {
         let message = signing_bytes(
             VOTE_DOMAIN,
             chain_id,
-            &(VoteKind::Precommit, self.height, self.round, Some(self.block)),
+            &(
+                VoteKind::Precommit,
+                self.height,
+                self.round,
+                Some(self.block),
+            ),
         );
         validators.verify_quorum(&self.signatures, &message)
     }

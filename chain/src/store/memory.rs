@@ -11,9 +11,7 @@ use jmt::{
     storage::{LeafNode, Node, NodeKey},
 };
 
-use super::{
-    Durability, MAX_UNDECIDED, Store, StoreError, TxLocation, UndecidedKey, check_next,
-};
+use super::{Durability, MAX_UNDECIDED, Store, StoreError, TxLocation, UndecidedKey, check_next};
 use crate::{
     block::Block,
     event::Event,
@@ -116,7 +114,11 @@ impl Store for MemoryStore {
         if height.0 == 0 || height.0 > inner.state.height.0.saturating_add(1) {
             return Ok(None);
         }
-        Ok(inner.validators.range(..=height).next_back().map(|(_, set)| set.clone()))
+        Ok(inner
+            .validators
+            .range(..=height)
+            .next_back()
+            .map(|(_, set)| set.clone()))
     }
 
     fn value(&self, key: &StateKey) -> Result<Option<Vec<u8>>, StoreError> {
@@ -140,10 +142,14 @@ impl Store for MemoryStore {
         inner.heights.insert(executed.hash, height);
         if transition.state.validators != inner.state.validators {
             let next = Height(height.0.saturating_add(1));
-            inner.validators.insert(next, transition.state.validators.clone());
+            inner
+                .validators
+                .insert(next, transition.state.validators.clone());
         }
         let events = transition.events.clone();
-        inner.blocks.push((executed.block.clone(), certificate.clone(), events));
+        inner
+            .blocks
+            .push((executed.block.clone(), certificate.clone(), events));
         inner.state = Arc::new(transition.state.clone());
         Ok(())
     }
@@ -169,7 +175,9 @@ impl Store for MemoryStore {
 
     fn undecided_at(&self, height: Height) -> Result<Vec<(UndecidedKey, Vec<u8>)>, StoreError> {
         let inner = self.read();
-        Ok(of_height(&inner.undecided, height).map(|(key, v)| (*key, v.clone())).collect())
+        Ok(of_height(&inner.undecided, height)
+            .map(|(key, v)| (*key, v.clone()))
+            .collect())
     }
 
     fn delete_undecided(&self, up_to: Height) -> Result<(), StoreError> {
@@ -182,8 +190,14 @@ fn of_height(
     undecided: &BTreeMap<UndecidedKey, Vec<u8>>,
     height: Height,
 ) -> impl Iterator<Item = (&UndecidedKey, &Vec<u8>)> {
-    let first = UndecidedKey { height, round: 0, block: BlockHash::default() };
-    undecided.range(first..).take_while(move |(key, _)| key.height == height)
+    let first = UndecidedKey {
+        height,
+        round: 0,
+        block: BlockHash::default(),
+    };
+    undecided
+        .range(first..)
+        .take_while(move |(key, _)| key.height == height)
 }
 
 impl TreeReader for MemoryStore {

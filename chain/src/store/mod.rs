@@ -11,9 +11,7 @@ mod rocks;
 use std::sync::Arc;
 
 use borsh::{BorshDeserialize, BorshSerialize};
-use cifer_genesis::{
-    BlockHash, ContributorId, GenesisHash, Height, RoundId, TaskId, TxHash,
-};
+use cifer_genesis::{BlockHash, ContributorId, GenesisHash, Height, RoundId, TaskId, TxHash};
 
 pub use memory::MemoryStore;
 #[cfg(feature = "rocksdb")]
@@ -208,7 +206,8 @@ pub trait Store: TreeReader + Send + Sync {
     /// # Errors
     /// [`StoreError`].
     fn block_by_hash(&self, hash: &BlockHash) -> Result<Option<Block>, StoreError> {
-        self.height_of(hash)?.map_or(Ok(None), |height| self.block(height))
+        self.height_of(hash)?
+            .map_or(Ok(None), |height| self.block(height))
     }
 
     /// A committed transaction and where it stands.
@@ -216,7 +215,9 @@ pub trait Store: TreeReader + Send + Sync {
     /// # Errors
     /// [`StoreError`].
     fn tx(&self, hash: &TxHash) -> Result<Option<(TxLocation, Transaction)>, StoreError> {
-        let Some(location) = self.tx_location(hash)? else { return Ok(None) };
+        let Some(location) = self.tx_location(hash)? else {
+            return Ok(None);
+        };
         let block = self.block(location.height)?;
         let tx = block.and_then(|mut block| {
             let index = usize::try_from(location.index).ok()?;
@@ -224,7 +225,10 @@ pub trait Store: TreeReader + Send + Sync {
         });
         let tx = tx.ok_or_else(|| StoreError::Corrupt {
             what: format!("transaction {hash}"),
-            problem: format!("not at index {} of block {}", location.index, location.height),
+            problem: format!(
+                "not at index {} of block {}",
+                location.index, location.height
+            ),
         })?;
         Ok(Some((location, tx)))
     }
@@ -250,7 +254,9 @@ pub trait Store: TreeReader + Send + Sync {
         let mut page = Vec::new();
         let mut next = Some(from);
         while let Some(round) = next.filter(|_| page.len() < limit.min(MAX_ROUNDS_PAGE)) {
-            let Some(record) = self.round(task, round)? else { break };
+            let Some(record) = self.round(task, round)? else {
+                break;
+            };
             page.push(record);
             next = round.next();
         }
@@ -323,7 +329,9 @@ fn decode_value<S: Store + ?Sized, T: BorshDeserialize>(
     key: &StateKey,
 ) -> Result<Option<T>, StoreError> {
     let value = store.value(key)?;
-    value.map(|bytes| decode(|| format!("state entry {key:?}"), &bytes)).transpose()
+    value
+        .map(|bytes| decode(|| format!("state entry {key:?}"), &bytes))
+        .transpose()
 }
 
 /// Decodes something that this program has written.
@@ -347,12 +355,28 @@ fn check_next(
     let height = state.height.0.saturating_add(1);
     let pairs = [
         ("height", header.height.to_string(), height.to_string()),
-        ("parent", header.parent.to_string(), state.last_block.to_string()),
-        ("certificate height", certificate.height.to_string(), height.to_string()),
-        ("certificate block", certificate.block.to_string(), executed.hash.to_string()),
+        (
+            "parent",
+            header.parent.to_string(),
+            state.last_block.to_string(),
+        ),
+        (
+            "certificate height",
+            certificate.height.to_string(),
+            height.to_string(),
+        ),
+        (
+            "certificate block",
+            certificate.block.to_string(),
+            executed.hash.to_string(),
+        ),
     ];
     match pairs.into_iter().find(|(_, got, expected)| got != expected) {
-        Some((field, got, expected)) => Err(StoreError::NotNext { field, got, expected }),
+        Some((field, got, expected)) => Err(StoreError::NotNext {
+            field,
+            got,
+            expected,
+        }),
         None => Ok(()),
     }
 }

@@ -1,0 +1,577 @@
+//! The durable store, on RocksDB. One synced `WriteBatch` a block, so that after `kill -9` or a
+//! loss of power a block is there with everything that belongs to it, or not at all.
+//!
+//! Columns, with big-endian numbers in keys so that they sort:
+//!
+//! | column         | key                              | value                          |
+//! |----------------|----------------------------------|--------------------------------|
+//! | `meta`         | `schema`, `genesis`, `tip`       | version, hash, (height, hash)  |
+//! | `blocks`       | height                           | block                          |
+//! | `certificates` | height                           | commit certificate             |
+//! | `events`       | height                           | events                         |
+//! | `heights`      | block hash                       | height                         |
+//! | `txs`          | transaction hash                 | height, index                  |
+//! | `validators`   | first height of a set            | validator set                  |
+//! | `state`        | state key                        | newest value                   |
+//! | `nodes`        | tree node key                    | tree node                      |
+//! | `values`       | hash of state key, version       | value at that version          |
+//! | `stale`        | height                           | tree entries it made obsolete  |
+//! | `undecided`    | height, round, block hash        | proposal bytes                 |
+
+use std::{
+    path::Path,
+    sync::{Arc, Mutex, PoisonError, RwLock},
+};
+
+use borsh::BorshDeserialize;
+use cifer_genesis::{BlockHash, Genesis, GenesisHash, Height, StateRoot, TxHash};
+use jmt::{
+    KeyHash, OwnedValue, Version,
+    storage::{LeafNode, Node, NodeKey},
+};
+use rocksdb::{
+    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, Direction, IteratorMode,
+    Options, WriteBatch, WriteOptions,
+};
+
+use super::{
+    Durability, MAX_UNDECIDED, SCHEMA_VERSION, Store, StoreError, TxLocation, UndecidedKey,
+    check_next, decode,
+};
+use crate::{
+    block::Block,
+    decode::encode,
+    event::Event,
+    execute::Executed,
+    key::{StateKey, TaskRecord},
+    state::{State, Writes},
+    tree::{PROOF_HISTORY, Stale, StateTree, TreeReader, TreeUpdate, stale_of},
+    validators::ValidatorSet,
+    vote::CommitCertificate,
+};
+
+const META: &str = "meta";
+const BLOCKS: &str = "blocks";
+const CERTIFICATES: &str = "certificates";
+const EVENTS: &str = "events";
+const HEIGHTS: &str = "heights";
+const TXS: &str = "txs";
+const VALIDATORS: &str = "validators";
+const STATE: &str = "state";
+const NODES: &str = "nodes";
+const VALUES: &str = "values";
+const STALE: &str = "stale";
+const UNDECIDED: &str = "undecided";
+const COLUMNS: [&str; 12] = [
+    META,
+    BLOCKS,
+    CERTIFICATES,
+    EVENTS,
+    HEIGHTS,
+    TXS,
+    VALIDATORS,
+    STATE,
+    NODES,
+    VALUES,
+    STALE,
+    UNDECIDED,
+];
+
+/// Unflushed writes of all columns together. With the cache below and up to 256 open files, the
+/// database stays under 64 MB resident.
+const WRITE_BUFFER_BYTES: usize = 16 << 20;
+/// Blocks of files kept in memory.
+const BLOCK_CACHE_BYTES: usize = 32 << 20;
+/// Open files; each keeps its index in memory, some 50 KB.
+const MAX_OPEN_FILES: i32 = 256;
+/// Write-ahead log on disk before the oldest column is flushed.
+const MAX_WAL_BYTES: u64 = 64 << 20;
+/// RocksDB's own text logs: 4 files of 1 MiB.
+const LOG_FILES: usize = 4;
+
+const SCHEMA_KEY: &[u8] = b"schema";
+const GENESIS_KEY: &[u8] = b"genesis";
+const TIP_KEY: &[u8] = b"tip";
+
+/// See the module's text.
+pub struct RocksStore {
+    db: DB,
+    genesis_hash: GenesisHash,
+    /// State after the newest block.
+    state: RwLock<Arc<State>>,
+    /// Held by writers, so that a commit or a count sees no other.
+    writer: Mutex<()>,
+}
+
+impl std::fmt::Debug for RocksStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RocksStore")
+            .field("path", &self.db.path())
+            .finish_non_exhaustive()
+    }
+}
+
+impl From<rocksdb::Error> for StoreError {
+    fn from(error: rocksdb::Error) -> Self {
+        Self::Database(error.into_string())
+    }
+}
+
+impl RocksStore {
+    /// Opens the store of a network, or makes one that holds nothing but genesis.
+    ///
+    /// # Errors
+    /// [`StoreError::WrongGenesis`], [`StoreError::SchemaVersion`], [`StoreError::Corrupt`],
+    /// [`StoreError::Database`] (among it: another process has it open).
+    pub fn open(path: &Path, genesis: &Genesis) -> Result<Self, StoreError> {
+        let (mut state, writes) = State::genesis(genesis)?;
+        let options = options();
+        let columns = COLUMNS.map(|name| ColumnFamilyDescriptor::new(name, options.clone()));
+        let store = Self {
+            db: DB::open_cf_descriptors(&options, path, columns)?,
+            genesis_hash: state.genesis_hash,
+            state: RwLock::new(Arc::new(state.clone())),
+            writer: Mutex::new(()),
+        };
+        match store.get::<u32>(META, SCHEMA_KEY)? {
+            None => store.initialise(&state, &writes)?,
+            Some(SCHEMA_VERSION) => state = store.load(genesis)?,
+            Some(stored) => return Err(StoreError::SchemaVersion { stored }),
+        }
+        *store.state.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(state);
+        Ok(store)
+    }
+
+    fn initialise(&self, state: &State, writes: &Writes) -> Result<(), StoreError> {
+        let mut batch = WriteBatch::default();
+        let update = StateTree::new(self).compute(writes, Height(0))?;
+        self.put_state(&mut batch, writes, &update)?;
+        batch.put_cf(
+            self.column(VALIDATORS)?,
+            be(Height(1)),
+            encode(&state.validators),
+        );
+        let meta = self.column(META)?;
+        batch.put_cf(meta, SCHEMA_KEY, encode(&SCHEMA_VERSION));
+        batch.put_cf(meta, GENESIS_KEY, encode(&state.genesis_hash));
+        batch.put_cf(meta, TIP_KEY, encode(&(state.height, state.last_block)));
+        self.write(batch, Durability::Synced)
+    }
+
+    fn load(&self, genesis: &Genesis) -> Result<State, StoreError> {
+        let stored: GenesisHash = self.require(META, GENESIS_KEY)?;
+        if stored != self.genesis_hash {
+            return Err(StoreError::WrongGenesis {
+                stored,
+                given: self.genesis_hash,
+            });
+        }
+        let (height, hash): (Height, BlockHash) = self.require(META, TIP_KEY)?;
+        let mut entries = Vec::new();
+        let mut rounds = Vec::new();
+        self.scan(STATE, &[], &mut |key, value| {
+            let key: StateKey = decode(|| "state key".to_owned(), key)?;
+            if let StateKey::Task(task) = key {
+                let record: TaskRecord = decode(|| format!("{key:?}"), value)?;
+                rounds.push((task, record.round));
+            }
+            // Everything after the tasks is history, but for what is picked below.
+            let history = matches!(key, StateKey::Update(..));
+            if !history {
+                entries.push((key, value.to_vec()));
+            }
+            Ok(!history)
+        })?;
+        let mut prefixes: Vec<_> = rounds
+            .into_iter()
+            .map(|(task, round)| encode(&(UPDATE_TAG, task, round)))
+            .collect();
+        prefixes.push(vec![EVIDENCE_TAG]);
+        for prefix in prefixes {
+            self.scan(STATE, &prefix, &mut |key, value| {
+                entries.push((decode(|| "state key".to_owned(), key)?, value.to_vec()));
+                Ok(true)
+            })?;
+        }
+        let state = State::load(genesis, hash, entries)?;
+        self.check_tip(&state, height, hash)?;
+        Ok(state)
+    }
+
+    /// The newest block, its certificate, the state and the tree have to belong together.
+    fn check_tip(&self, state: &State, height: Height, hash: BlockHash) -> Result<(), StoreError> {
+        let damaged = |what: &str, problem: String| StoreError::Corrupt {
+            what: format!("{what} of height {height}"),
+            problem,
+        };
+        if state.height != height {
+            return Err(damaged(
+                "state",
+                format!("it is of height {}", state.height),
+            ));
+        }
+        if height == Height(0) {
+            return Ok(());
+        }
+        let block: Block = self.require(BLOCKS, &be(height))?;
+        if block.hash() != hash {
+            return Err(damaged(
+                "block",
+                format!("hash {}, the tip is {hash}", block.hash()),
+            ));
+        }
+        let certificate: CommitCertificate = self.require(CERTIFICATES, &be(height))?;
+        if certificate.block != hash {
+            return Err(damaged(
+                "certificate",
+                format!("it is of block {}", certificate.block),
+            ));
+        }
+        let root: StateRoot = StateTree::new(self).root(height)?;
+        if block.header.state_root != root {
+            let problem = format!("root {root}, the header has {}", block.header.state_root);
+            return Err(damaged("state tree", problem));
+        }
+        Ok(())
+    }
+
+    fn put_state(
+        &self,
+        batch: &mut WriteBatch,
+        writes: &Writes,
+        update: &TreeUpdate,
+    ) -> Result<(), StoreError> {
+        let (state, nodes) = (self.column(STATE)?, self.column(NODES)?);
+        let (values, stale) = (self.column(VALUES)?, self.column(STALE)?);
+        for (key, value) in writes {
+            batch.put_cf(state, key.to_bytes(), value);
+        }
+        for (key, node) in update.batch.node_batch.nodes() {
+            batch.put_cf(nodes, encode(key), encode(node));
+        }
+        for ((version, key), value) in update.batch.node_batch.values() {
+            if let Some(value) = value {
+                batch.put_cf(values, value_key(*key, *version), value);
+            }
+        }
+        let obsolete = stale_of(update, |key, version| match version.checked_sub(1) {
+            Some(older) => Ok(self.newest_value(key, older)?.map(|(version, _)| version)),
+            None => Ok::<_, StoreError>(None),
+        })?;
+        batch.put_cf(stale, be(update.height), encode(&obsolete));
+        let Some(oldest) = update.height.0.checked_sub(PROOF_HISTORY) else {
+            return Ok(());
+        };
+        let oldest = be(Height(oldest));
+        for entry in self.get::<Vec<Stale>>(STALE, &oldest)?.unwrap_or_default() {
+            match entry {
+                Stale::Node(key) => batch.delete_cf(nodes, encode(&key)),
+                Stale::Value(key, version) => batch.delete_cf(values, value_key(key, version)),
+            }
+        }
+        batch.delete_cf(stale, oldest);
+        Ok(())
+    }
+
+    fn column(&self, name: &str) -> Result<&ColumnFamily, StoreError> {
+        let missing = || StoreError::Database(format!("column {name} is not open"));
+        self.db.cf_handle(name).ok_or_else(missing)
+    }
+
+    fn write(&self, batch: WriteBatch, durability: Durability) -> Result<(), StoreError> {
+        let mut options = WriteOptions::default();
+        options.set_sync(durability == Durability::Synced);
+        Ok(self.db.write_opt(batch, &options)?)
+    }
+
+    fn get<T: BorshDeserialize>(&self, column: &str, key: &[u8]) -> Result<Option<T>, StoreError> {
+        let value = self.db.get_pinned_cf(self.column(column)?, key)?;
+        value
+            .map(|bytes| decode(|| format!("{column}/{}", hex::encode(key)), &bytes))
+            .transpose()
+    }
+
+    fn require<T: BorshDeserialize>(&self, column: &str, key: &[u8]) -> Result<T, StoreError> {
+        self.get(column, key)?.ok_or_else(|| StoreError::Corrupt {
+            what: format!("{column}/{}", hex::encode(key)),
+            problem: "missing".to_owned(),
+        })
+    }
+
+    /// Hands the entries of a prefix to `each`, in order, until it says `false`.
+    fn scan(
+        &self,
+        column: &str,
+        prefix: &[u8],
+        each: &mut dyn FnMut(&[u8], &[u8]) -> Result<bool, StoreError>,
+    ) -> Result<(), StoreError> {
+        let mode = IteratorMode::From(prefix, Direction::Forward);
+        for entry in self.db.iterator_cf(self.column(column)?, mode) {
+            let (key, value) = entry?;
+            if !key.starts_with(prefix) || !each(&key, &value)? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// The newest entry with this prefix whose key is at most `last`.
+    fn last_at_most(
+        &self,
+        column: &str,
+        prefix: &[u8],
+        last: &[u8],
+    ) -> Result<Option<(Box<[u8]>, Box<[u8]>)>, StoreError> {
+        let mode = IteratorMode::From(last, Direction::Reverse);
+        let entry = self
+            .db
+            .iterator_cf(self.column(column)?, mode)
+            .next()
+            .transpose()?;
+        Ok(entry.filter(|(key, _)| key.starts_with(prefix)))
+    }
+
+    fn newest_value(
+        &self,
+        key: KeyHash,
+        max_version: Version,
+    ) -> Result<Option<(Version, OwnedValue)>, StoreError> {
+        let found = self.last_at_most(VALUES, &key.0, &value_key(key, max_version))?;
+        let Some((stored, value)) = found else {
+            return Ok(None);
+        };
+        let version = stored.get(32..).and_then(|bytes| bytes.try_into().ok());
+        let version = version
+            .map(Version::from_be_bytes)
+            .ok_or_else(|| StoreError::Corrupt {
+                what: format!("{VALUES}/{}", hex::encode(&stored)),
+                problem: "the key has no version".to_owned(),
+            })?;
+        Ok(Some((version, value.into_vec())))
+    }
+}
+
+/// First byte of [`StateKey::Update`] and [`StateKey::Evidence`]; a test holds them to it.
+const UPDATE_TAG: u8 = 5;
+const EVIDENCE_TAG: u8 = 7;
+
+fn be(height: Height) -> [u8; 8] {
+    height.0.to_be_bytes()
+}
+
+fn value_key(key: KeyHash, version: Version) -> Vec<u8> {
+    [key.0.as_slice(), version.to_be_bytes().as_slice()].concat()
+}
+
+fn undecided_key(key: &UndecidedKey) -> Vec<u8> {
+    let (height, round) = (be(key.height), key.round.to_be_bytes());
+    [
+        height.as_slice(),
+        round.as_slice(),
+        key.block.as_bytes().as_slice(),
+    ]
+    .concat()
+}
+
+fn parse_undecided_key(bytes: &[u8]) -> Result<UndecidedKey, StoreError> {
+    let parse = || {
+        let height = Height(u64::from_be_bytes(bytes.get(..8)?.try_into().ok()?));
+        let round = u32::from_be_bytes(bytes.get(8..12)?.try_into().ok()?);
+        let block = BlockHash::from_bytes(bytes.get(12..)?.try_into().ok()?);
+        Some(UndecidedKey {
+            height,
+            round,
+            block,
+        })
+    };
+    parse().ok_or_else(|| StoreError::Corrupt {
+        what: format!("{UNDECIDED}/{}", hex::encode(bytes)),
+        problem: "the key is not height, round and hash".to_owned(),
+    })
+}
+
+fn options() -> Options {
+    let cache = Cache::new_lru_cache(BLOCK_CACHE_BYTES);
+    let mut table = BlockBasedOptions::default();
+    table.set_block_cache(&cache);
+    table.set_cache_index_and_filter_blocks(true);
+    table.set_bloom_filter(10.0, false);
+    let mut options = Options::default();
+    options.create_if_missing(true);
+    options.create_missing_column_families(true);
+    options.set_paranoid_checks(true);
+    options.set_block_based_table_factory(&table);
+    options.set_db_write_buffer_size(WRITE_BUFFER_BYTES);
+    options.set_write_buffer_size(WRITE_BUFFER_BYTES / 4);
+    options.set_max_write_buffer_number(2);
+    options.set_max_open_files(MAX_OPEN_FILES);
+    options.set_max_total_wal_size(MAX_WAL_BYTES);
+    options.set_keep_log_file_num(LOG_FILES);
+    options.set_max_log_file_size(1 << 20);
+    options
+}
+
+impl Store for RocksStore {
+    fn genesis_hash(&self) -> GenesisHash {
+        self.genesis_hash
+    }
+
+    fn state(&self) -> Arc<State> {
+        Arc::clone(&self.state.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn block(&self, height: Height) -> Result<Option<Block>, StoreError> {
+        self.get(BLOCKS, &be(height))
+    }
+
+    fn height_of(&self, hash: &BlockHash) -> Result<Option<Height>, StoreError> {
+        self.get(HEIGHTS, hash.as_bytes())
+    }
+
+    fn certificate(&self, height: Height) -> Result<Option<CommitCertificate>, StoreError> {
+        self.get(CERTIFICATES, &be(height))
+    }
+
+    fn events(&self, height: Height) -> Result<Option<Vec<Event>>, StoreError> {
+        self.get(EVENTS, &be(height))
+    }
+
+    fn tx_location(&self, hash: &TxHash) -> Result<Option<TxLocation>, StoreError> {
+        self.get(TXS, hash.as_bytes())
+    }
+
+    fn validators(&self, height: Height) -> Result<Option<ValidatorSet>, StoreError> {
+        if height.0 == 0 || height.0 > self.tip().0.saturating_add(1) {
+            return Ok(None);
+        }
+        let found = self.last_at_most(VALIDATORS, &[], &be(height))?;
+        found
+            .map(|(_, set)| decode(|| format!("{VALIDATORS}/{height}"), &set))
+            .transpose()
+    }
+
+    fn value(&self, key: &StateKey) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(self.db.get_cf(self.column(STATE)?, key.to_bytes())?)
+    }
+
+    fn commit(
+        &self,
+        executed: &Executed,
+        certificate: &CommitCertificate,
+    ) -> Result<(), StoreError> {
+        let _writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let (before, after) = (self.state(), &executed.transition.state);
+        check_next(&before, executed, certificate)?;
+        let height = executed.block.header.height;
+        let mut batch = WriteBatch::default();
+        self.put_state(&mut batch, &executed.transition.writes, &executed.tree)?;
+        batch.put_cf(self.column(BLOCKS)?, be(height), encode(&executed.block));
+        batch.put_cf(self.column(CERTIFICATES)?, be(height), encode(certificate));
+        batch.put_cf(
+            self.column(EVENTS)?,
+            be(height),
+            encode(&executed.transition.events),
+        );
+        batch.put_cf(
+            self.column(HEIGHTS)?,
+            executed.hash.as_bytes(),
+            encode(&height),
+        );
+        for (index, tx) in (0_u32..).zip(&executed.block.transactions) {
+            let location = encode(&TxLocation { height, index });
+            batch.put_cf(
+                self.column(TXS)?,
+                tx.hash(&after.chain_id).as_bytes(),
+                location,
+            );
+        }
+        if after.validators != before.validators {
+            let next = Height(height.0.saturating_add(1));
+            batch.put_cf(
+                self.column(VALIDATORS)?,
+                be(next),
+                encode(&after.validators),
+            );
+        }
+        batch.put_cf(
+            self.column(META)?,
+            TIP_KEY,
+            encode(&(height, executed.hash)),
+        );
+        self.write(batch, Durability::Synced)?;
+        *self.state.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(after.clone());
+        Ok(())
+    }
+
+    fn put_undecided(
+        &self,
+        key: &UndecidedKey,
+        bytes: &[u8],
+        durability: Durability,
+    ) -> Result<(), StoreError> {
+        let _writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let (mut kept, mut known, own) = (0, false, undecided_key(key));
+        self.scan(UNDECIDED, &be(key.height), &mut |stored, _| {
+            kept += 1;
+            known |= stored == own;
+            Ok(true)
+        })?;
+        if kept >= MAX_UNDECIDED && !known {
+            return Err(StoreError::TooManyUndecided { height: key.height });
+        }
+        let mut batch = WriteBatch::default();
+        batch.put_cf(self.column(UNDECIDED)?, own, bytes);
+        self.write(batch, durability)
+    }
+
+    fn undecided(&self, key: &UndecidedKey) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(self
+            .db
+            .get_cf(self.column(UNDECIDED)?, undecided_key(key))?)
+    }
+
+    fn undecided_at(&self, height: Height) -> Result<Vec<(UndecidedKey, Vec<u8>)>, StoreError> {
+        let mut found = Vec::new();
+        self.scan(UNDECIDED, &be(height), &mut |key, value| {
+            found.push((parse_undecided_key(key)?, value.to_vec()));
+            Ok(true)
+        })?;
+        Ok(found)
+    }
+
+    fn delete_undecided(&self, up_to: Height) -> Result<(), StoreError> {
+        let _writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut batch = WriteBatch::default();
+        let column = self.column(UNDECIDED)?;
+        self.scan(UNDECIDED, &[], &mut |key, _| {
+            let old = parse_undecided_key(key)?.height <= up_to;
+            if old {
+                batch.delete_cf(column, key);
+            }
+            Ok(old)
+        })?;
+        if batch.is_empty() {
+            Ok(())
+        } else {
+            self.write(batch, Durability::Buffered)
+        }
+    }
+}
+
+impl TreeReader for RocksStore {
+    fn get_node_option(&self, node_key: &NodeKey) -> anyhow::Result<Option<Node>> {
+        Ok(self.get(NODES, &encode(node_key))?)
+    }
+    fn get_value_option(
+        &self,
+        max_version: Version,
+        key_hash: KeyHash,
+    ) -> anyhow::Result<Option<OwnedValue>> {
+        Ok(self
+            .newest_value(key_hash, max_version)?
+            .map(|(_, value)| value))
+    }
+    fn get_rightmost_leaf(&self) -> anyhow::Result<Option<(NodeKey, LeafNode)>> {
+        anyhow::bail!("only restoring a tree needs its rightmost leaf")
+    }
+}
