@@ -14,10 +14,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     ])?;
 
     let out = PathBuf::from(env::var("OUT_DIR")?);
-    fs::write(out.join("cifer_descriptor.bin"), compiler.encode_file_descriptor_set())?;
+    fs::write(
+        out.join("cifer_descriptor.bin"),
+        compiler.encode_file_descriptor_set(),
+    )?;
     tonic_prost_build::configure()
-        .bytes(".cifer.v1.DownloadModelResponse.part.chunk")
-        .bytes(".cifer.v1.SubmitUpdateRequest.part.chunk")
+        .bytes(".cifer.v1.DownloadModelResponse.chunk")
+        .bytes(".cifer.v1.SubmitUpdateRequest.chunk")
         .compile_fds(compiler.file_descriptor_set())?;
     Ok(())
 }

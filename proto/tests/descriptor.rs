@@ -2,9 +2,7 @@
 
 use cifer_proto::FILE_DESCRIPTOR_SET;
 use prost::Message;
-use prost_types::{
-    DescriptorProto, EnumDescriptorProto, FileDescriptorProto, FileDescriptorSet,
-};
+use prost_types::{DescriptorProto, EnumDescriptorProto, FileDescriptorProto, FileDescriptorSet};
 
 fn descriptors() -> FileDescriptorSet {
     FileDescriptorSet::decode(FILE_DESCRIPTOR_SET).expect("the descriptor set decodes")
@@ -17,11 +15,16 @@ fn both_services_are_listed() {
         .file
         .iter()
         .flat_map(|file| {
-            file.service.iter().map(|service| format!("{}.{}", file.package(), service.name()))
+            file.service
+                .iter()
+                .map(|service| format!("{}.{}", file.package(), service.name()))
         })
         .collect();
     services.sort();
-    assert_eq!(services, ["cifer.v1.ContributeService", "cifer.v1.QueryService"]);
+    assert_eq!(
+        services,
+        ["cifer.v1.ContributeService", "cifer.v1.QueryService"]
+    );
 }
 
 /// Paths (as `SourceCodeInfo` counts them: field number, index, …) and names of what needs a comment.
@@ -66,11 +69,7 @@ fn message_elements(
     }
 }
 
-fn enum_elements(
-    path: Vec<i32>,
-    item: &EnumDescriptorProto,
-    found: &mut Vec<(Vec<i32>, String)>,
-) {
+fn enum_elements(path: Vec<i32>, item: &EnumDescriptorProto, found: &mut Vec<(Vec<i32>, String)>) {
     found.push((path.clone(), item.name().to_owned()));
     for (index, value) in item.value.iter().enumerate() {
         found.push((child(&path, 2, index), value.name().to_owned()));
@@ -98,8 +97,14 @@ fn names_follow_the_style() {
     for file in &descriptors().file {
         for service in &file.service {
             for method in &service.method {
-                assert_eq!(method.input_type(), format!(".cifer.v1.{}Request", method.name()));
-                assert_eq!(method.output_type(), format!(".cifer.v1.{}Response", method.name()));
+                assert_eq!(
+                    method.input_type(),
+                    format!(".cifer.v1.{}Request", method.name())
+                );
+                assert_eq!(
+                    method.output_type(),
+                    format!(".cifer.v1.{}Response", method.name())
+                );
             }
         }
         for item in &file.enum_type {
@@ -107,7 +112,11 @@ fn names_follow_the_style() {
             assert_eq!(item.value[0].name(), format!("{prefix}_UNSPECIFIED"));
             assert_eq!(item.value[0].number(), 0);
             for value in &item.value {
-                assert!(value.name().starts_with(&format!("{prefix}_")), "{}", value.name());
+                assert!(
+                    value.name().starts_with(&format!("{prefix}_")),
+                    "{}",
+                    value.name()
+                );
             }
         }
     }
