@@ -2,8 +2,9 @@
 //!
 //! Pure: every transition is a function of committed transactions and of block time. Invariants: a
 //! contributor has one turn a round (accepted *or* rejected, never both); turns used never exceed
-//! `max_updates`; a closed round holds at least `min_updates` updates; the model changes only
-//! through an aggregate certificate.
+//! `max_updates`; in a closed round at least `min_updates` turns were used and the rule can run on
+//! the accepted updates ([`TaskState::effective_rule`]); the model changes only through an aggregate
+//! certificate.
 //!
 //! A closed round waits for its certificate for as long as it takes: whether enough validators can
 //! compute the aggregate is a question of their liveness, and giving up by a timer would throw
@@ -88,7 +89,7 @@ pub enum Turn {
 pub struct OpenRound {
     /// When it opened.
     pub opened: Moment,
-    /// Block time from which it closes with `min_updates`, or is extended, or aborts.
+    /// Block time from which it closes with a quorum, or is extended, or aborts.
     pub deadline_ms: TimestampMs,
     /// Deadlines granted beyond the first.
     pub extensions: u32,
@@ -129,9 +130,9 @@ pub enum Phase {
 /// Why a round ended without a new model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub enum AbortReason {
-    /// The last deadline passed with fewer than `min_updates`.
+    /// The last deadline passed without a quorum of turns, or with too few updates for the rule.
     Deadline,
-    /// Every turn is used and fewer than `min_updates` were accepted: no more can come.
+    /// Every turn is used and too few updates were accepted for the rule: no more can come.
     TurnsUsed,
 }
 

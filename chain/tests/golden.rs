@@ -91,7 +91,8 @@ fn update_bytes_id_and_signature() {
         signed.signature,
         "GOLDEN_update signature",
     );
-    let set = update_set_root(CHAIN, &[update()]);
+    let other = ContributorId(SecretKey::from_seed(&[43; 32]).public_key());
+    let set = update_set_root(CHAIN, &[update()], &[other]);
     golden("update set", set, "GOLDEN_update set");
 }
 

@@ -5,6 +5,7 @@ use cifer_chain::{
     TimestampMs, Transaction,
     testing::{GENESIS_TIME, Network, TASK, current},
 };
+use cifer_genesis::document::RuleSpec;
 
 /// Policy of the test network: 2 to 4 updates, 10 s, 2 extensions.
 const DEADLINE_MS: u64 = 10_000;
@@ -68,8 +69,13 @@ fn rejections_use_up_turns_and_close_early() {
 }
 
 #[test]
-fn a_round_whose_turns_are_used_up_below_the_minimum_aborts_at_once() {
-    let network = Network::new(4, 4);
+fn a_round_whose_turns_are_used_up_without_enough_for_the_rule_aborts_at_once() {
+    // The three rejected contributors are proven Byzantine, but that only spares Krum its f = 0:
+    // it still needs 3 updates.
+    let network = Network::new(4, 4).with(|genesis| {
+        genesis.tasks[0].rule = RuleSpec::Krum { f: 0 };
+        genesis.tasks[0].rounds.min_updates = 3;
+    });
     let store = start(&network);
     let base = current(&store.state()).model;
     let update = network.update_tx(&store.state(), 0);
@@ -100,6 +106,24 @@ fn a_round_whose_turns_are_used_up_below_the_minimum_aborts_at_once() {
             .unwrap()
             .is_some()
     );
+}
+
+#[test]
+fn certified_rejections_count_towards_the_quorum_and_against_f() {
+    // Multi-Krum with f = 3 of 10 needs 9 updates; with all three liars proven, 7 are plenty.
+    let network = Network::new(4, 10).with(|genesis| {
+        genesis.tasks[0].rule = RuleSpec::MultiKrum { f: 3, m: 7 };
+        genesis.tasks[0].rounds.min_updates = 9;
+    });
+    let store = start(&network);
+    let state = store.state();
+    network.commit(&store, (0..7).map(|i| network.update_tx(&state, i)));
+    assert_eq!(current(&store.state()).effective_rule(), None, "still open");
+    let rejected: Vec<_> = (7..10).map(|i| rejection(&network, &store, i)).collect();
+    network.commit(&store, rejected);
+    assert!(is_closed(&store));
+    let effective = current(&store.state()).effective_rule();
+    assert_eq!(effective, Some(RuleSpec::MultiKrum { f: 0, m: 7 }));
 }
 
 #[test]
