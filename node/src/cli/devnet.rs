@@ -1,0 +1,97 @@
+//! `cifer devnet`: a whole network of processes on this machine.
+
+use std::path::PathBuf;
+
+use cifer_aggregation::{Attack, RuleName};
+use cifer_devnet::{DevnetOptions, Output};
+use cifer_node::error::{Exit, Failure};
+use cifer_training::{DatasetKind, ModelKind, Partition};
+
+use super::global::Global;
+use super::runtime::run_until_stopped;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Validators; 1 is federated learning on one trusted node
+    #[arg(long, value_name = "N", default_value_t = 4)]
+    validators: usize,
+    /// Contributors
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    contributors: usize,
+    /// Attackers among the contributors
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    byzantine: usize,
+    /// What they do: sign-flip, alie, ipm, gaussian, label-flip, nan or none
+    #[arg(long, default_value = "sign-flip")]
+    attack: Attack,
+    /// Strength of the attack
+    #[arg(long, value_name = "X")]
+    attack_scale: Option<f64>,
+    /// fedavg, median, trimmed-mean, krum or multi-krum
+    #[arg(long, default_value = "multi-krum")]
+    rule: RuleName,
+    /// Rounds
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    rounds: u64,
+    /// iid, or the alpha of a Dirichlet partition
+    #[arg(long, default_value = "1.0")]
+    alpha: Partition,
+    /// digits or mnist
+    #[arg(long, default_value = "digits")]
+    dataset: DatasetKind,
+    /// softmax, mlp or mlp:HIDDEN_UNITS
+    #[arg(long, default_value = "softmax")]
+    model: ModelKind,
+    /// Folder of the MNIST files
+    #[arg(long, value_name = "DIR")]
+    mnist_dir: Option<PathBuf>,
+    /// Seed of data split, partition, initial model and training
+    #[arg(long, default_value_t = 7)]
+    seed: u64,
+    /// table or json
+    #[arg(long, default_value = "table")]
+    output: Format,
+    /// Keep home folders and logs here
+    #[arg(long, value_name = "DIR")]
+    keep: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Format {
+    Table,
+    Json,
+}
+
+pub(crate) fn run(global: &Global, args: Args) -> eyre::Result<()> {
+    global.log_without_settings();
+    let attack = match args.attack_scale {
+        Some(scale) => args.attack.with_scale(scale),
+        None => args.attack,
+    };
+    let json = global.json || args.output == Format::Json;
+    let options = DevnetOptions {
+        binary: std::env::current_exe()?,
+        validators: args.validators,
+        contributors: args.contributors,
+        byzantine: args.byzantine,
+        attack,
+        attack_scale: args.attack_scale,
+        rule: args.rule,
+        rounds: args.rounds,
+        partition: args.alpha,
+        dataset: args.dataset,
+        model: args.model,
+        seed: args.seed,
+        output: if json { Output::Json } else { Output::Table },
+        keep: args.keep,
+        mnist_dir: args.mnist_dir,
+    };
+    let summary = run_until_stopped(false, |stop| async move {
+        Ok(cifer_devnet::run(options, stop).await?)
+    })?;
+    if summary.roots_agree {
+        return Ok(());
+    }
+    let next = "run it again with --keep DIR and compare the logs of the nodes that differ";
+    Err(Failure::new(Exit::VerificationFailed, "the nodes do not agree", next).into())
+}

@@ -1,0 +1,236 @@
+//! A task from the few numbers that people give: the rule's parameters, the round policy and the
+//! initial model follow from the data set, the model and the number of contributors.
+
+use std::path::PathBuf;
+
+use cifer_aggregation::RuleName;
+use cifer_genesis::document::{RoundPolicy, RuleSpec, Task, Tensor};
+use cifer_genesis::{ModelRoot, TaskId};
+use cifer_training::{DatasetKind, FederatedTask, ModelKind, Partition, TaskSpec};
+
+use super::TestnetError;
+
+/// Largest weight of one contributor under FedAvg, in samples, unless it is given.
+pub const DEFAULT_WEIGHT_CAP: u64 = 10_000;
+
+/// Deadline of a round in block time, unless it is given.
+pub const DEFAULT_DEADLINE_MS: u64 = 60_000;
+
+/// What people say about a task.
+#[derive(Debug, Clone)]
+pub struct TaskOptions {
+    /// Name for people.
+    pub name: String,
+    /// The rule.
+    pub rule: RuleName,
+    /// Byzantine contributors tolerated; by default as many as the rule can bear.
+    pub f: Option<u64>,
+    /// Updates that Multi-Krum averages; by default all but `f`.
+    pub m: Option<u64>,
+    /// Largest weight of one contributor under FedAvg, in samples.
+    pub weight_cap: Option<u64>,
+    /// Fewest updates that may be aggregated; by default what the rule needs and at least half of
+    /// the contributors.
+    pub min_updates: Option<u64>,
+    /// Updates that close a round at once; by default one from each contributor.
+    pub max_updates: Option<u64>,
+    /// Block time after which a round closes, in milliseconds.
+    pub deadline_ms: u64,
+    /// Rounds to run; 0 is for ever.
+    pub max_rounds: u64,
+    /// Server step: `model + server_lr * aggregate`.
+    pub server_lr: f64,
+    /// The data that the model is for.
+    pub dataset: DatasetKind,
+    /// The model.
+    pub model: ModelKind,
+    /// Folder of the MNIST files.
+    pub mnist_dir: Option<PathBuf>,
+    /// Seed of the initial model.
+    pub seed: u64,
+}
+
+/// A task with the bytes of its initial model.
+#[derive(Debug, Clone)]
+pub struct BuiltTask {
+    /// As the genesis document has it, with id 0.
+    pub task: Task,
+    /// Every tensor in order, row-major, f32 little endian.
+    pub model: Vec<u8>,
+}
+
+/// Fills in what was not said, for a network with this many contributors.
+///
+/// # Errors
+/// [`TestnetError::Training`] if the data cannot be loaded, [`TestnetError::Option`] for numbers
+/// that have no meaning; whether they can hold is for the validation of genesis.
+pub fn build_task(options: &TaskOptions, contributors: usize) -> Result<BuiltTask, TestnetError> {
+    let contributors = (contributors as u64).max(1);
+    let max_updates = options.max_updates.unwrap_or(contributors);
+    let rule = rule(options, options.min_updates.unwrap_or(max_updates))?;
+    let rounds = RoundPolicy {
+        min_updates: options
+            .min_updates
+            .unwrap_or_else(|| rule.min_updates_needed().max(max_updates.div_ceil(2))),
+        max_updates,
+        deadline_ms: options.deadline_ms,
+        max_extensions: 2,
+        max_rounds: options.max_rounds,
+    };
+    let (tensors, model) = initial_model(options)?;
+    let root = ModelRoot::from_bytes(*blake3::hash(&model).as_bytes());
+    let mut task = Task::new(TaskId(0), options.name.clone(), tensors, root, rule, rounds);
+    task.server_lr_ppm = parts_per_million(options.server_lr)?;
+    Ok(BuiltTask { task, model })
+}
+
+/// The rule for `n` updates. A parameter that the rule does not have is refused.
+fn rule(options: &TaskOptions, n: u64) -> Result<RuleSpec, TestnetError> {
+    let refuse = |given: Option<u64>, field: &'static str| match given {
+        Some(value) => {
+            let reason = format!("{} has no such parameter", options.rule);
+            Err(TestnetError::option(field, value, reason))
+        }
+        None => Ok(()),
+    };
+    if options.rule != RuleName::MultiKrum {
+        refuse(options.m, "m")?;
+    }
+    if options.rule != RuleName::FedAvg {
+        refuse(options.weight_cap, "weight-cap")?;
+    }
+    let krum_f = || options.f.unwrap_or(n.saturating_sub(3) / 2);
+    Ok(match options.rule {
+        RuleName::FedAvg => {
+            refuse(options.f, "f")?;
+            RuleSpec::Fedavg {
+                weight_cap: options.weight_cap.unwrap_or(DEFAULT_WEIGHT_CAP),
+            }
+        }
+        RuleName::Median => {
+            refuse(options.f, "f")?;
+            RuleSpec::Median
+        }
+        RuleName::TrimmedMean => RuleSpec::TrimmedMean {
+            f: options.f.unwrap_or(n.saturating_sub(1) / 2),
+        },
+        RuleName::Krum => RuleSpec::Krum { f: krum_f() },
+        RuleName::MultiKrum => {
+            let f = krum_f();
+            let m = options.m.unwrap_or_else(|| n.saturating_sub(f).max(1));
+            RuleSpec::MultiKrum { f, m }
+        }
+        other => {
+            let reason = "genesis has no such rule";
+            return Err(TestnetError::option("rule", other, reason));
+        }
+    })
+}
+
+fn initial_model(options: &TaskOptions) -> Result<(Vec<Tensor>, Vec<u8>), TestnetError> {
+    // How the data is spread has no bearing on the model, so one shard will do.
+    let federated = FederatedTask::new(TaskSpec {
+        dataset: options.dataset,
+        model: options.model,
+        partition: Partition::Iid,
+        contributors: 1,
+        seed: options.seed,
+        hyperparameters: None,
+        mnist_dir: options.mnist_dir.clone(),
+    })?;
+    let tensors = federated
+        .manifest()
+        .into_iter()
+        .map(|tensor| {
+            let shape: Vec<u64> = tensor.shape.iter().map(|length| *length as u64).collect();
+            Tensor::f32(tensor.name, &shape)
+        })
+        .collect();
+    let model = federated
+        .initial_model()
+        .into_iter()
+        .flat_map(f32::to_le_bytes)
+        .collect();
+    Ok((tensors, model))
+}
+
+fn parts_per_million(server_lr: f64) -> Result<u64, TestnetError> {
+    let ppm = (server_lr * 1e6).round();
+    if !(1.0..=1e8).contains(&ppm) {
+        return Err(TestnetError::option(
+            "server-lr",
+            server_lr,
+            "0.000001 to 100 is allowed",
+        ));
+    }
+    Ok(ppm as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    pub(crate) fn options(rule: RuleName) -> TaskOptions {
+        TaskOptions {
+            name: "digits".into(),
+            rule,
+            f: None,
+            m: None,
+            weight_cap: None,
+            min_updates: None,
+            max_updates: None,
+            deadline_ms: DEFAULT_DEADLINE_MS,
+            max_rounds: 0,
+            server_lr: 1.0,
+            dataset: DatasetKind::Digits,
+            model: ModelKind::Softmax,
+            mnist_dir: None,
+            seed: 7,
+        }
+    }
+
+    #[test]
+    fn ten_contributors_bear_three_attackers() {
+        let task = build_task(&options(RuleName::MultiKrum), 10).unwrap().task;
+        assert_eq!(task.rule, RuleSpec::MultiKrum { f: 3, m: 7 });
+        assert_eq!((task.rounds.min_updates, task.rounds.max_updates), (10, 10));
+        let task = build_task(&options(RuleName::TrimmedMean), 10)
+            .unwrap()
+            .task;
+        assert_eq!(task.rule, RuleSpec::TrimmedMean { f: 4 });
+        assert_eq!((task.rounds.min_updates, task.rounds.max_updates), (9, 10));
+    }
+
+    #[test]
+    fn the_model_has_the_bytes_of_the_manifest_and_the_root_of_the_bytes() {
+        let BuiltTask { task, model } = build_task(&options(RuleName::Median), 4).unwrap();
+        assert_eq!(task.payload_bytes(), model.len() as u64);
+        assert_eq!(
+            task.initial_model.as_bytes(),
+            blake3::hash(&model).as_bytes()
+        );
+        assert_eq!(model.len(), (64 * 10 + 10) * 4);
+    }
+
+    #[test]
+    fn parameters_of_other_rules_are_refused() {
+        for (rule, change) in [
+            (
+                RuleName::Median,
+                (|o: &mut TaskOptions| o.f = Some(1)) as fn(&mut TaskOptions),
+            ),
+            (RuleName::FedAvg, |o| o.f = Some(1)),
+            (RuleName::Krum, |o| o.m = Some(1)),
+            (RuleName::Krum, |o| o.weight_cap = Some(1)),
+            (RuleName::Median, |o| o.server_lr = 0.0),
+            (RuleName::Median, |o| o.server_lr = f64::NAN),
+        ] {
+            let mut options = options(rule);
+            change(&mut options);
+            assert!(
+                matches!(build_task(&options, 10), Err(TestnetError::Option { .. })),
+                "{rule}"
+            );
+        }
+    }
+}
