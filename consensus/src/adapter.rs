@@ -4,6 +4,7 @@
 //! most replies; what is slow does not belong here.
 
 use std::{
+    collections::BTreeSet,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -15,7 +16,9 @@ use arc_malachitebft_app_channel::{
         streaming::{StreamId, StreamMessage},
         types::{
             ProposedValue,
-            core::{Context as _, HeightParams, LinearTimeouts, Round, Validity},
+            core::{
+                Context as _, HeightParams, LinearTimeouts, Round, Validator as _, Validity,
+            },
         },
     },
 };
@@ -95,6 +98,8 @@ pub(crate) struct Adapter<A> {
     pub(crate) position: Option<(Height, u32)>,
     /// Last height whose value came by sync.
     pub(crate) synced: Option<Height>,
+    /// Rounds whose stored values were brought back.
+    recalled: BTreeSet<(Height, u32)>,
     cause: Cause,
     call_at: Option<Instant>,
     validators: Option<EngineValidators>,
@@ -128,6 +133,7 @@ impl<A: Application> Adapter<A> {
             waiting: None,
             position: None,
             synced: None,
+            recalled: BTreeSet::new(),
             cause: Cause::Startup,
             call_at: None,
             validators: None,
@@ -313,24 +319,35 @@ impl<A: Application> Adapter<A> {
         hash: BlockHash,
         value: UndecidedValue,
     ) -> Result<bool, Fatal> {
-        let (height, round) = (value.block.header.height, value.round);
-        // Only validators have a write-ahead log that may refer to it after a restart.
-        let bytes = match &self.settings.signer {
-            Some(_) => Some(borsh::to_vec(&value).map_err(Fatal::new)?),
-            None => None,
-        };
-        if !self.undecided.insert(hash, value) {
+        if !self.undecided.insert(hash, value.clone()) {
             return Ok(false);
         }
-        if let Some(bytes) = bytes {
-            self.app.store_undecided(height, round, hash, bytes)?;
-        }
+        self.store(hash, &value)?;
         Ok(true)
     }
 
-    /// Brings what the application stored for a round before a restart back into memory.
+    /// Keeps a value that has a certificate.
+    pub(crate) fn keep_certified(
+        &mut self,
+        hash: BlockHash,
+        value: &UndecidedValue,
+    ) -> Result<(), Fatal> {
+        self.undecided.insert_certified(hash, value.clone());
+        self.store(hash, value)
+    }
+
+    // Only validators have a write-ahead log that may refer to the value after a restart.
+    fn store(&mut self, hash: BlockHash, value: &UndecidedValue) -> Result<(), Fatal> {
+        if self.settings.signer.is_none() {
+            return Ok(());
+        }
+        let bytes = borsh::to_vec(value).map_err(Fatal::new)?;
+        self.app.store_undecided(value.block.header.height, value.round, hash, bytes)
+    }
+
+    /// Brings what the application stored for a round before a restart back into memory, once.
     pub(crate) fn recall(&mut self, height: Height, round: u32) {
-        if self.undecided.of_round(height, round).next().is_some() {
+        if !self.recalled.insert((height, round)) {
             return;
         }
         for bytes in self.app.undecided(height, round) {
@@ -342,6 +359,13 @@ impl<A: Application> Adapter<A> {
                 Err(error) => warn!(%height, round, %error, "stored proposal is damaged"),
             }
         }
+    }
+
+    /// Forgets everything that a decided height makes useless.
+    pub(crate) fn forget_through(&mut self, height: Height) {
+        self.undecided.forget_through(height);
+        self.streams.forget_through(height);
+        self.recalled.retain(|(entry, _)| *entry > height);
     }
 
     /// Splits a kept proposal for the network.
@@ -374,7 +398,9 @@ impl<A: Application> Adapter<A> {
 
     /// Takes note of who is connected.
     pub(crate) fn peers_changed(&mut self, peers: &[RawPeer], now: Instant) -> Result<(), Fatal> {
-        let validators = self.known_validators(self.next_height()?)?;
+        let next = self.next_height()?;
+        let validators = self.known_validators(next)?;
+        let proposer = validators.proposer(next, 0).address().0;
         let mut connected = validators.set().power_of(&self.settings.own).map_or(0, |power| power.0);
         let mut list = Vec::with_capacity(peers.len());
         for peer in peers {
@@ -389,7 +415,10 @@ impl<A: Application> Adapter<A> {
             });
         }
         let total = validators.set().total_power();
-        self.pace.quorum(VotingPower(connected).is_more_than_two_thirds_of(total), now);
+        let quorum = VotingPower(connected).is_more_than_two_thirds_of(total);
+        let proposes = proposer == self.settings.own
+            || list.iter().any(|peer| peer.validator == Some(proposer));
+        self.pace.connected(quorum, proposes, now);
         self.status.send_if_modified(|status| {
             let changed = status.peers != list;
             if changed {

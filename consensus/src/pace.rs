@@ -17,6 +17,9 @@ const STARTUP_WAIT: Duration = Duration::from_secs(5);
 /// Between a quorum being connected and the first message: the time gossip subscriptions take.
 const STARTUP_SETTLE: Duration = Duration::from_millis(100);
 
+/// The same while the first proposer is missing: waiting a little is cheaper than a propose timeout.
+const STARTUP_SETTLE_WITHOUT_PROPOSER: Duration = Duration::from_secs(1);
+
 /// Why a height starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Cause {
@@ -52,6 +55,7 @@ pub(crate) struct Pace {
 struct Startup {
     since: Instant,
     quorum_since: Option<Instant>,
+    has_proposer: bool,
 }
 
 impl Pace {
@@ -70,7 +74,7 @@ impl Pace {
             follow: false,
             proposed: false,
             called: false,
-            startup: Some(Startup { since: now, quorum_since: None }),
+            startup: Some(Startup { since: now, quorum_since: None, has_proposer: false }),
         }
     }
 
@@ -97,11 +101,12 @@ impl Pace {
         self.called = true;
     }
 
-    /// Whether more than two thirds of the power are connected, ourselves included.
-    pub(crate) fn quorum(&mut self, connected: bool, now: Instant) {
+    /// Whether more than two thirds of the power, and the next proposer, are connected, ourselves
+    /// included.
+    pub(crate) fn connected(&mut self, quorum: bool, proposer: bool, now: Instant) {
         if let Some(startup) = &mut self.startup {
-            startup.quorum_since =
-                connected.then(|| startup.quorum_since.unwrap_or(now));
+            startup.quorum_since = quorum.then(|| startup.quorum_since.unwrap_or(now));
+            startup.has_proposer = proposer;
         }
     }
 
@@ -116,10 +121,14 @@ impl Pace {
             return (now, Cause::Follow);
         }
         if let Some(startup) = &self.startup {
-            let at = startup
-                .quorum_since
-                .map_or(startup.since + STARTUP_WAIT, |since| since + STARTUP_SETTLE);
-            return (at.min(startup.since + STARTUP_WAIT), Cause::Startup);
+            let settle = if startup.has_proposer {
+                STARTUP_SETTLE
+            } else {
+                STARTUP_SETTLE_WITHOUT_PROPOSER
+            };
+            let latest = startup.since + STARTUP_WAIT;
+            let at = startup.quorum_since.map_or(latest, |since| (since + settle).min(latest));
+            return (at, Cause::Startup);
         }
         if self.follow {
             return (now, Cause::Follow);
@@ -199,10 +208,13 @@ mod tests {
         let now = Instant::now();
         let mut pace = Pace::new(MIN, HEARTBEAT, true, now);
         assert_eq!(pace.due(now, true), Err(now + STARTUP_WAIT));
-        pace.quorum(true, now + MIN);
+        pace.connected(true, false, now + MIN);
+        let late = now + MIN + STARTUP_SETTLE_WITHOUT_PROPOSER;
+        assert_eq!(pace.due(now + MIN, true), Err(late));
+        pace.connected(true, true, now + MIN + MIN);
         assert_eq!(pace.due(now + MIN, true), Err(now + MIN + STARTUP_SETTLE));
         assert_eq!(pace.due(now + MIN + STARTUP_SETTLE, false), Ok(Cause::Startup));
-        pace.quorum(false, now + MIN);
+        pace.connected(false, true, now + MIN);
         assert_eq!(pace.due(now + STARTUP_WAIT, false), Ok(Cause::Startup));
     }
 }

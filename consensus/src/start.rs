@@ -6,7 +6,7 @@ use std::{
 };
 
 use arc_malachitebft_app_channel::{
-    ConsensusContext, EngineBuilder, NetworkContext, NetworkIdentity, RequestContext, Signer as _,
+    AppMsg, ConsensusContext, EngineBuilder, NetworkContext, NetworkIdentity, RequestContext, Signer as _,
     SyncContext, WalContext,
     app::types::{Keypair, codec::Codec as _},
 };
@@ -120,14 +120,17 @@ pub async fn start<A: Application>(
         Adapter::new(app, settings, channels.network, status, starting, Instant::now());
     // The first message says that the engine listens. It says nothing at all when it cannot.
     let first = tokio::time::timeout(LISTEN_TIMEOUT, channels.consensus.recv()).await;
-    let Ok(Some(first)) = first else {
+    let begun = match first {
+        Ok(Some(first)) => begin(&mut adapter, first).await,
+        _ => Err(Error::Listen { address: config.listen }),
+    };
+    if let Err(error) = begun {
+        adapter.abandon("not started");
+        drop(channels.consensus);
         engine.actor.stop_children_and_wait(None, Some(LISTEN_TIMEOUT)).await;
         engine.actor.stop(None);
-        return Err(Error::Listen { address: config.listen });
-    };
-    handlers::dispatch(&mut adapter, first).await?;
-    // A lone validator has its quorum without peers.
-    adapter.peers_changed(&[], Instant::now())?;
+        return Err(error);
+    }
     tokio::spawn(watch_peers(channels.net_requests, peers, starting_receiver));
     let sources = Sources {
         messages: channels.consensus,
@@ -138,6 +141,16 @@ pub async fn start<A: Application>(
     };
     let task = tokio::spawn(run(adapter, sources));
     Ok(Handle { status: status_receiver, stop: Some(stop), task, ended: false })
+}
+
+async fn begin<A: Application>(
+    adapter: &mut Adapter<A>,
+    first: AppMsg<Cifer>,
+) -> Result<(), Error> {
+    handlers::dispatch(adapter, first).await?;
+    // A lone validator has its quorum without peers.
+    adapter.peers_changed(&[], Instant::now())?;
+    Ok(())
 }
 
 fn initial_status<A: Application>(app: &A) -> Status {

@@ -50,8 +50,7 @@ fn commit<A: Application>(
         )));
     }
     info!(%height, round, block = %hash, signatures, "block committed");
-    adapter.undecided.forget_through(height);
-    adapter.streams.forget_through(height);
+    adapter.forget_through(height);
     adapter.pace.committed(Instant::now(), adapter.synced == Some(height));
     Ok(())
 }

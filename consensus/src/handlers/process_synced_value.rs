@@ -56,9 +56,8 @@ fn process<A: Application>(
     let hash = block.hash();
     let value =
         UndecidedValue { round, pol_round: None, proposer: proposer.0, init: None, block };
-    let known = adapter.undecided.get(height, round, hash).is_some();
-    if !known && !adapter.keep(hash, value.clone())? {
-        return Ok(SyncedValueOutcome::LocalTransientError);
+    if adapter.undecided.get(height, round, hash).is_none() {
+        adapter.keep_certified(hash, &value)?;
     }
     adapter.synced = Some(height);
     Ok(SyncedValueOutcome::Verdict(adapter.judge(hash, &value, Origin::Synced)))

@@ -61,6 +61,17 @@ impl Undecided {
         true
     }
 
+    /// Keeps a value that a quorum has certified, at the cost of any other: whatever a faulty proposer
+    /// filled its round with must not keep it out.
+    pub(crate) fn insert_certified(&mut self, hash: BlockHash, value: UndecidedValue) {
+        let (height, round) = (value.block.header.height, value.round);
+        self.values.retain(|key, _| (key.0, key.1) != (height, round) || key.2 == hash);
+        if self.values.len() >= MAX_VALUES {
+            self.values.pop_last();
+        }
+        self.values.insert((height, round, hash), value);
+    }
+
     /// Makes room for a value of this height and round, at the cost of higher heights and rounds only.
     fn make_room(&mut self, height: Height, round: u32) -> bool {
         if self.of_round(height, round).count() >= MAX_PER_ROUND {
@@ -153,6 +164,26 @@ mod tests {
         assert_eq!(kept, MAX_PER_ROUND);
         let (hash, again) = value(1, 0, 0);
         assert!(undecided.insert(hash, again), "a known value is kept again");
+    }
+
+    #[test]
+    fn a_certified_value_is_always_kept() {
+        let mut undecided = Undecided::default();
+        for time in 0..10 {
+            let (hash, value) = value(1, 0, time);
+            undecided.insert(hash, value);
+        }
+        let (hash, certified) = value(1, 0, 99);
+        undecided.insert_certified(hash, certified);
+        assert!(undecided.get(Height(1), 0, hash).is_some());
+        for round in 1..100 {
+            let (hash, value) = value(1, round, 0);
+            undecided.insert(hash, value);
+        }
+        let (hash, late) = value(2, 7, 0);
+        undecided.insert_certified(hash, late);
+        assert!(undecided.get(Height(2), 7, hash).is_some());
+        assert!(undecided.values.len() <= MAX_VALUES);
     }
 
     #[test]

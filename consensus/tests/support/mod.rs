@@ -27,36 +27,36 @@ use cifer_genesis::{
 use tempfile::TempDir;
 use tokio::sync::Notify;
 
-pub const CHAIN_ID: &str = "test-net";
+pub(crate) const CHAIN_ID: &str = "test-net";
 /// Far longer than anything takes; tests wait for conditions, not for times.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What a node keeps on disk, and what tests look at.
 #[derive(Default)]
-pub struct Ledger {
-    pub blocks: Vec<(Block, CommitCertificate)>,
-    pub committed_at: Vec<Instant>,
-    pub undecided: BTreeMap<(Height, u32, BlockHash), Vec<u8>>,
-    pub evidence: Vec<Evidence>,
+pub(crate) struct Ledger {
+    pub(crate) blocks: Vec<(Block, CommitCertificate)>,
+    pub(crate) committed_at: Vec<Instant>,
+    pub(crate) undecided: BTreeMap<(Height, u32, BlockHash), Vec<u8>>,
+    pub(crate) evidence: Vec<Evidence>,
     /// Pending units of work; a block of the own making takes one.
-    pub work: u64,
+    pub(crate) work: u64,
     /// What `commit` fails with.
-    pub fail_commit: Option<String>,
+    pub(crate) fail_commit: Option<String>,
 }
 
 impl Ledger {
-    pub fn tip(&self) -> u64 {
+    pub(crate) fn tip(&self) -> u64 {
         self.blocks.len() as u64
     }
 
-    pub fn hash(&self, height: u64) -> Option<BlockHash> {
+    pub(crate) fn hash(&self, height: u64) -> Option<BlockHash> {
         let index = usize::try_from(height.checked_sub(1)?).ok()?;
         self.blocks.get(index).map(|(block, _)| block.hash())
     }
 }
 
 /// The application: blocks without transactions, whose state root counts heights.
-pub struct App {
+pub(crate) struct App {
     ledger: Arc<Mutex<Ledger>>,
     validators: ValidatorSet,
     own: ValidatorId,
@@ -170,56 +170,56 @@ impl Application for App {
 }
 
 /// A node, running or not. Stopping it keeps what a disk would keep.
-pub struct Node {
-    pub key: SecretKey,
-    pub ledger: Arc<Mutex<Ledger>>,
-    pub work: Arc<Notify>,
-    pub handle: Option<Handle>,
-    pub is_validator: bool,
-    pub genesis_hash: GenesisHash,
+pub(crate) struct Node {
+    pub(crate) key: SecretKey,
+    pub(crate) ledger: Arc<Mutex<Ledger>>,
+    pub(crate) work: Arc<Notify>,
+    pub(crate) handle: Option<Handle>,
+    pub(crate) is_validator: bool,
+    pub(crate) genesis_hash: GenesisHash,
     address: String,
     home: TempDir,
 }
 
 impl Node {
-    pub fn ledger(&self) -> MutexGuard<'_, Ledger> {
+    pub(crate) fn ledger(&self) -> MutexGuard<'_, Ledger> {
         self.ledger.lock().unwrap()
     }
 
-    pub fn id(&self) -> ValidatorId {
+    pub(crate) fn id(&self) -> ValidatorId {
         ValidatorId(self.key.public_key())
     }
 
-    pub fn home(&self) -> &Path {
+    pub(crate) fn home(&self) -> &Path {
         self.home.path()
     }
 
-    pub fn add_work(&self, units: u64) {
+    pub(crate) fn add_work(&self, units: u64) {
         self.ledger().work += units;
         self.work.notify_one();
     }
 
-    pub async fn stop(&mut self) {
+    pub(crate) async fn stop(&mut self) {
         if let Some(handle) = self.handle.take() {
             handle.shutdown().await.unwrap();
         }
     }
 
     /// Stops without ceremony; what is in memory is lost.
-    pub fn abort(&mut self) {
+    pub(crate) fn abort(&mut self) {
         self.handle = None;
     }
 }
 
 /// Nodes that know each other.
-pub struct Network {
-    pub nodes: Vec<Node>,
-    pub params: ConsensusParams,
-    pub validators: ValidatorSet,
+pub(crate) struct Network {
+    pub(crate) nodes: Vec<Node>,
+    pub(crate) params: ConsensusParams,
+    pub(crate) validators: ValidatorSet,
 }
 
 /// Short timeouts, and a heartbeat that no test waits for by chance.
-pub fn params() -> ConsensusParams {
+pub(crate) fn params() -> ConsensusParams {
     ConsensusParams {
         min_block_interval_ms: 0,
         idle_heartbeat_ms: 3_600_000,
@@ -230,7 +230,7 @@ pub fn params() -> ConsensusParams {
     }
 }
 
-pub fn genesis_hash() -> GenesisHash {
+pub(crate) fn genesis_hash() -> GenesisHash {
     GenesisHash::from_bytes([0x11; 32])
 }
 
@@ -265,7 +265,7 @@ fn node(seed: u8, is_validator: bool) -> Node {
 
 impl Network {
     /// Validators of these powers; none is started.
-    pub fn new(powers: &[u64], params: ConsensusParams) -> Self {
+    pub(crate) fn new(powers: &[u64], params: ConsensusParams) -> Self {
         let _ = tracing_subscriber::fmt()
             .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
             .with_test_writer()
@@ -278,12 +278,12 @@ impl Network {
     }
 
     /// Adds a node without a seat; returns its index.
-    pub fn add_observer(&mut self) -> usize {
+    pub(crate) fn add_observer(&mut self) -> usize {
         self.nodes.push(node(200 + self.nodes.len() as u8, false));
         self.nodes.len() - 1
     }
 
-    pub fn config(&self, index: usize) -> Config {
+    pub(crate) fn config(&self, index: usize) -> Config {
         let node = &self.nodes[index];
         Config {
             moniker: format!("node-{index}"),
@@ -305,7 +305,7 @@ impl Network {
         }
     }
 
-    pub fn app(&self, index: usize) -> App {
+    pub(crate) fn app(&self, index: usize) -> App {
         let node = &self.nodes[index];
         App {
             ledger: node.ledger.clone(),
@@ -314,30 +314,30 @@ impl Network {
         }
     }
 
-    pub async fn start(&mut self, index: usize) {
+    pub(crate) async fn start(&mut self, index: usize) {
         let handle =
             start(self.config(index), self.app(index), self.nodes[index].work.clone()).await;
         self.nodes[index].handle = Some(handle.unwrap());
     }
 
-    pub async fn start_all(&mut self) {
+    pub(crate) async fn start_all(&mut self) {
         for index in 0..self.nodes.len() {
             self.start(index).await;
         }
     }
 
-    pub async fn stop_all(&mut self) {
+    pub(crate) async fn stop_all(&mut self) {
         for node in &mut self.nodes {
             node.stop().await;
         }
     }
 
-    pub fn tip(&self, index: usize) -> u64 {
+    pub(crate) fn tip(&self, index: usize) -> u64 {
         self.nodes[index].ledger().tip()
     }
 
     /// Waits until these nodes have at least that height.
-    pub async fn reach(&self, indices: impl IntoIterator<Item = usize> + Clone, height: u64) {
+    pub(crate) async fn reach(&self, indices: impl IntoIterator<Item = usize> + Clone, height: u64) {
         let description = format!("height {height}");
         self.wait_for(&description, || {
             indices.clone().into_iter().all(|index| self.tip(index) >= height)
@@ -346,7 +346,7 @@ impl Network {
     }
 
     /// Waits for a condition, with what went on in the message when it does not come.
-    pub async fn wait_for(&self, what: &str, condition: impl Fn() -> bool) {
+    pub(crate) async fn wait_for(&self, what: &str, condition: impl Fn() -> bool) {
         let end = Instant::now() + PATIENCE;
         while !condition() {
             if Instant::now() >= end {
@@ -366,7 +366,7 @@ impl Network {
     }
 
     /// Checks that all nodes have the same blocks as far as they have any.
-    pub fn assert_agreement(&self) {
+    pub(crate) fn assert_agreement(&self) {
         let longest = (0..self.nodes.len()).map(|index| self.tip(index)).max().unwrap_or(0);
         for height in 1..=longest {
             let hashes: BTreeSet<_> =
