@@ -60,7 +60,8 @@ fn rejections_use_up_turns_and_close_early() {
     network.commit(&store, accepted.chain([rejection(&network, &store, 2)]));
     assert!(is_open(&store));
     network.commit(&store, [rejection(&network, &store, 3)]);
-    let Phase::Closed(closed) = &current(&store.state()).phase else {
+    let state = store.state();
+    let Phase::Closed(closed) = &current(&state).phase else {
         panic!("not closed")
     };
     assert_eq!((closed.updates.len(), closed.rejected.len()), (2, 2));
@@ -166,7 +167,8 @@ fn a_deadline_with_enough_updates_closes_the_round() {
     assert!(is_open(&store));
     // An update in the block of the deadline still counts.
     network.commit_at(&store, at(DEADLINE_MS + 1), [network.update_tx(&state, 2)]);
-    let Phase::Closed(closed) = &current(&store.state()).phase else {
+    let state = store.state();
+    let Phase::Closed(closed) = &current(&state).phase else {
         panic!("not closed")
     };
     assert_eq!(closed.updates.len(), 3);

@@ -1,8 +1,8 @@
 //! One behaviour, two stores: every test here runs over memory and, with the feature, RocksDB.
 
 use cifer_chain::{
-    BlockHash, CommitCertificate, Durability, GenesisHash, Height, MemoryStore, RoundId, StateKey,
-    StateTree, Store, StoreError, TxHash, UndecidedKey,
+    BlockHash, CommitCertificate, Durability, Height, MemoryStore, RoundId, StateKey, StateTree,
+    Store, StoreError, TxHash, UndecidedKey,
     store::{MAX_ROUNDS_PAGE, MAX_UNDECIDED},
     testing::{Network, TASK},
     tree::PROOF_HISTORY,
@@ -354,9 +354,8 @@ mod durable {
             }
             other => panic!("{other:?}"),
         }
-        let _: GenesisHash = RocksStore::open(home.path(), &network.genesis)
-            .unwrap()
-            .genesis_hash();
+        let store = RocksStore::open(home.path(), &network.genesis).unwrap();
+        assert_eq!(store.genesis_hash(), network.genesis.hash());
     }
 
     #[test]
