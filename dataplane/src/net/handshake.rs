@@ -121,10 +121,10 @@ async fn first_stream(muxer: &mut StreamMuxerBox, side: Endpoint) -> io::Result<
             Endpoint::Dialer => muxer.poll_outbound_unpin(cx),
             Endpoint::Listener => muxer.poll_inbound_unpin(cx),
         };
-        if opened.is_pending() {
-            if let Poll::Ready(Err(error)) = muxer.poll_unpin(cx) {
-                return Poll::Ready(Err(error));
-            }
+        if opened.is_pending()
+            && let Poll::Ready(Err(error)) = muxer.poll_unpin(cx)
+        {
+            return Poll::Ready(Err(error));
         }
         opened
     })

@@ -39,7 +39,7 @@ pub struct PeerFault {
 pub enum HolderFailure {
     /// It served something that is not the blob. It is not asked again.
     #[error(transparent)]
-    Fault(#[from] PeerFault),
+    Fault(Box<PeerFault>),
     /// It does not have the blob.
     #[error("does not have the blob")]
     NotFound,
@@ -71,6 +71,12 @@ pub enum HolderFailure {
         /// How long we waited.
         timeout: Duration,
     },
+}
+
+impl From<PeerFault> for HolderFailure {
+    fn from(fault: PeerFault) -> Self {
+        Self::Fault(Box::new(fault))
+    }
 }
 
 impl HolderFailure {

@@ -289,7 +289,7 @@ impl Inner {
         tracing::debug!(%peer, %failure, "holder did not deliver");
         if let HolderFailure::Fault(fault) = &failure {
             self.note_fault(fault);
-            attempt.report.faults.push(fault.clone());
+            attempt.report.faults.push(PeerFault::clone(fault));
         }
         attempt.failures.insert(peer, failure);
     }
