@@ -47,7 +47,7 @@ pub struct Transition {
 }
 
 /// Applies a block, verifying every signature. The header's state root is for the caller to check
-/// against the tree ([`crate::execute`] does both).
+/// against the tree ([`crate::execute()`] does both).
 ///
 /// # Errors
 /// [`ApplyError`]: the block's proposer is at fault.
@@ -200,7 +200,7 @@ impl std::fmt::Debug for VerifiedRef<'_> {
     }
 }
 
-/// A block whose state root is not known yet, and what it does; [`crate::propose`] completes it.
+/// A block whose state root is not known yet, and what it does; [`crate::propose()`] completes it.
 #[derive(Debug, Clone)]
 pub struct Draft {
     pub(crate) block: Block,

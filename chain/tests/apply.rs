@@ -636,7 +636,8 @@ fn evidence_has_to_prove_something_new_about_somebody_known() {
         refuse(votes(nil.clone(), nil.clone())),
         EvidenceError::NoConflict
     );
-    let changes: [(&str, fn(&mut Vote)); 3] = [
+    type Change = (&'static str, fn(&mut Vote));
+    let changes: [Change; 3] = [
         ("height", |v| v.height = Height(2)),
         ("round", |v| v.round = 1),
         ("kind", |v| v.kind = VoteKind::Prevote),
