@@ -122,6 +122,31 @@ impl RuleSpec {
         }
     }
 
+    /// The rule as it runs on `accepted` updates of a round in which `rejected` contributors were
+    /// proven Byzantine by certified rejections. Those count against `f`: the rule runs with
+    /// `f - rejected`, and Multi-Krum averages at most what is left after that. `None` when even so
+    /// there are too few updates.
+    #[must_use]
+    pub fn after_rejections(&self, accepted: u64, rejected: u64) -> Option<Self> {
+        let rule = match *self {
+            Self::Fedavg { .. } | Self::Median => self.clone(),
+            Self::TrimmedMean { f } => Self::TrimmedMean {
+                f: f.saturating_sub(rejected),
+            },
+            Self::Krum { f } => Self::Krum {
+                f: f.saturating_sub(rejected),
+            },
+            Self::MultiKrum { f, m } => {
+                let f = f.saturating_sub(rejected);
+                Self::MultiKrum {
+                    f,
+                    m: m.min(accepted.saturating_sub(f)),
+                }
+            }
+        };
+        (accepted >= rule.min_updates_needed()).then_some(rule)
+    }
+
     /// Fewest updates `n` that the rule works with, saturating: `2f + 1` for the trimmed mean (Yin
     /// et al. 2018, section 4.2), `2f + 3` for Krum and Multi-Krum (Blanchard et al. 2017, proposition 1,
     /// `2f + 2 < n`), and `m + f` for Multi-Krum, so that it never averages a suspect.

@@ -1,0 +1,122 @@
+//! What a devnet run consists of.
+
+use std::path::PathBuf;
+
+use cifer_aggregation::{Attack, Rule, RuleName};
+use cifer_training::{DatasetKind, ModelKind, Partition, TaskSpec};
+
+use crate::DevnetError;
+
+/// Most processes that a devnet starts: each is a node of 50 to 100 MB.
+const MAX_VALIDATORS: usize = 31;
+/// Most contributors, each a process of its own.
+const MAX_CONTRIBUTORS: usize = 200;
+
+/// How results are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Output {
+    /// For people.
+    Table,
+    /// One JSON object a line.
+    Json,
+}
+
+/// What a devnet run consists of.
+#[derive(Debug, Clone)]
+pub struct DevnetOptions {
+    /// The binary to run; normally the running one.
+    pub binary: PathBuf,
+    /// Validators; 1 is centralised federated learning on one trusted node.
+    pub validators: usize,
+    /// Contributors.
+    pub contributors: usize,
+    /// Attackers among them, the last ones.
+    pub byzantine: usize,
+    /// What they do.
+    pub attack: Attack,
+    /// Strength of the attack where it is not the default; already in `attack`.
+    pub attack_scale: Option<f64>,
+    /// The rule.
+    pub rule: RuleName,
+    /// Rounds.
+    pub rounds: u64,
+    /// How the data is spread.
+    pub partition: Partition,
+    /// The data.
+    pub dataset: DatasetKind,
+    /// The model.
+    pub model: ModelKind,
+    /// Seed of data split, partition and training.
+    pub seed: u64,
+    /// How results are printed.
+    pub output: Output,
+    /// Keep the network's folder here instead of in a temporary one.
+    pub keep: Option<PathBuf>,
+    /// Folder of the MNIST files.
+    pub mnist_dir: Option<PathBuf>,
+}
+
+impl DevnetOptions {
+    /// The rule with its parameters, for as many updates as contributors and as many Byzantine ones
+    /// as the rule is told to bear.
+    #[must_use]
+    pub fn rule(&self) -> Rule {
+        let n = u32::try_from(self.contributors).unwrap_or(u32::MAX);
+        let f = u32::try_from(self.byzantine).unwrap_or(u32::MAX);
+        self.rule.for_numbers(n, f)
+    }
+
+    /// Updates that a round needs at least: what the rule needs, so that a crashed contributor does
+    /// not stop the task.
+    #[must_use]
+    pub fn min_updates(&self) -> u64 {
+        u64::from(self.rule().min_updates())
+            .min(self.contributors as u64)
+            .max(1)
+    }
+
+    /// The task as the trainers know it.
+    #[must_use]
+    pub fn task_spec(&self) -> TaskSpec {
+        TaskSpec {
+            dataset: self.dataset,
+            model: self.model,
+            partition: self.partition,
+            contributors: self.contributors,
+            seed: self.seed,
+            hyperparameters: None,
+            mnist_dir: self.mnist_dir.clone(),
+        }
+    }
+
+    /// Refuses numbers that cannot work before anything is started.
+    ///
+    /// # Errors
+    /// [`DevnetError::Options`] with the inequality.
+    pub fn check(&self) -> Result<(), DevnetError> {
+        let refuse = |text: String| Err(DevnetError::Options(text));
+        if !(1..=MAX_VALIDATORS).contains(&self.validators) {
+            return refuse(format!(
+                "--validators {}: 1 to {MAX_VALIDATORS}",
+                self.validators
+            ));
+        }
+        if !(1..=MAX_CONTRIBUTORS).contains(&self.contributors) {
+            return refuse(format!(
+                "--contributors {}: 1 to {MAX_CONTRIBUTORS}",
+                self.contributors
+            ));
+        }
+        if self.byzantine >= self.contributors {
+            return refuse(format!(
+                "--byzantine {} must be less than --contributors {}",
+                self.byzantine, self.contributors
+            ));
+        }
+        if self.rounds == 0 {
+            return refuse("--rounds 0: at least 1".to_owned());
+        }
+        self.rule().check(self.contributors)?;
+        Ok(())
+    }
+}

@@ -1,0 +1,318 @@
+//! A validator's verdict on a payload: fetch it, check hash, length and every number, sign.
+//!
+//! Invariants: nothing is fetched before the commitment is acceptable to the committed state (so
+//! only registered contributors can make us store bytes); one verdict a contributor and round, the
+//! same one when asked again; a verdict is signed only after the payload is safe on disk.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use cifer_chain::{
+    ContributorId, Evidence, Hash32, RejectReason, RoundId, SignedUpdate, TaskId, Verdict,
+    VerdictVote,
+};
+use cifer_dataplane::PeerId;
+use tokio::sync::Semaphore;
+use tracing::{debug, info, warn};
+
+use super::{Node, wire};
+
+/// Payloads that are checked at the same time; each reads the file in chunks of 256 KiB.
+const CONCURRENT_CHECKS: usize = 4;
+
+/// How long an offer for the next round waits for the block that opens it.
+const CATCH_UP: Duration = Duration::from_secs(5);
+
+/// Why an update gets no verdict at all.
+#[derive(Debug, thiserror::Error)]
+pub enum JudgeError {
+    /// The contributor's signature is wrong.
+    #[error(transparent)]
+    Signature(#[from] cifer_genesis::SignatureError),
+    /// The committed state does not accept it.
+    #[error(transparent)]
+    State(#[from] cifer_chain::TxError),
+    /// Another update of this contributor was judged in this round.
+    #[error(
+        "contributor {contributor} has already sent update {known} for round {round} of task {task}; \
+         one update a round is accepted"
+    )]
+    Second {
+        /// Contributor.
+        contributor: ContributorId,
+        /// Task.
+        task: TaskId,
+        /// Round.
+        round: RoundId,
+        /// Id of the first update.
+        known: Hash32,
+    },
+    /// This node has no seat, so its verdict would count for nothing.
+    #[error("this node is not a validator and signs no receipts")]
+    NotAValidator,
+    /// The payload could not be had.
+    #[error("payload {0} could not be fetched: {1}")]
+    Fetch(cifer_chain::BlobHash, String),
+    /// Our own disk.
+    #[error("payload {0} could not be read: {1}")]
+    Local(cifer_chain::BlobHash, String),
+}
+
+/// What is known of a contributor's update in a round.
+#[derive(Debug, Clone)]
+struct Judged {
+    signed: SignedUpdate,
+    id: Hash32,
+    vote: Option<VerdictVote>,
+}
+
+/// Verdicts of the rounds that are open. One entry per contributor and open round: at most
+/// `limits.max_contributors` times the number of tasks.
+#[derive(Debug)]
+pub(crate) struct Judge {
+    judged: std::sync::Mutex<BTreeMap<(TaskId, RoundId, ContributorId), Judged>>,
+    checks: Arc<Semaphore>,
+}
+
+impl Default for Judge {
+    fn default() -> Self {
+        Self {
+            judged: std::sync::Mutex::default(),
+            checks: Arc::new(Semaphore::new(CONCURRENT_CHECKS)),
+        }
+    }
+}
+
+impl Judge {
+    /// Whether an update of this contributor was admitted in this round.
+    pub(crate) fn has(&self, task: TaskId, round: RoundId, contributor: ContributorId) -> bool {
+        super::lock(&self.judged).contains_key(&(task, round, contributor))
+    }
+
+    /// Payloads of the updates that were admitted in the open rounds.
+    pub(crate) fn payloads(&self) -> BTreeSet<cifer_chain::BlobHash> {
+        super::lock(&self.judged)
+            .values()
+            .map(|known| known.signed.update.payload)
+            .collect()
+    }
+
+    /// Forgets rounds of a task before `current`.
+    pub(crate) fn prune(&self, task: TaskId, current: RoundId) {
+        super::lock(&self.judged).retain(|(t, round, _), _| *t != task || *round >= current);
+    }
+
+    /// Checks the commitment and claims the contributor's place in the round.
+    ///
+    /// Returns the verdict if it was given before.
+    pub(crate) fn admit(
+        &self,
+        node: &Node,
+        signed: &SignedUpdate,
+    ) -> Result<Option<VerdictVote>, JudgeError> {
+        let update = &signed.update;
+        let id = signed.id(node.chain_id());
+        let key = (update.task, update.round, update.contributor);
+        if let Some(known) = super::lock(&self.judged).get(&key)
+            && known.id == id
+            && known.signed.signature == signed.signature
+        {
+            return Ok(known.vote.clone());
+        }
+        cifer_chain::check_update(&node.state(), update)?;
+        signed.verify(node.chain_id())?;
+        let mut judged = super::lock(&self.judged);
+        match judged.get(&key) {
+            Some(known) if known.id != id => {
+                let error = JudgeError::Second {
+                    contributor: update.contributor,
+                    task: update.task,
+                    round: update.round,
+                    known: known.id,
+                };
+                let mut pair = [known.signed.clone(), signed.clone()];
+                drop(judged);
+                pair.sort_by_key(|signed| signed.id(node.chain_id()));
+                let [first, second] = pair;
+                node.report(vec![Evidence::ConflictingUpdates { first, second }]);
+                Err(error)
+            }
+            Some(known) => Ok(known.vote.clone()),
+            None => {
+                node.note_seen(signed);
+                judged.insert(
+                    key,
+                    Judged {
+                        signed: signed.clone(),
+                        id,
+                        vote: None,
+                    },
+                );
+                Ok(None)
+            }
+        }
+    }
+
+    /// Judges an update whose payload `from` holds, or that is in our store already.
+    pub(crate) async fn judge(
+        &self,
+        node: &Node,
+        signed: &SignedUpdate,
+        inline: Option<&[u8]>,
+        from: Option<PeerId>,
+    ) -> Result<VerdictVote, JudgeError> {
+        if node.validator().is_none() {
+            return Err(JudgeError::NotAValidator);
+        }
+        if let Some(vote) = self.admit(node, signed)? {
+            return Ok(vote);
+        }
+        obtain(node, signed, inline, from).await?;
+        let _permit = self.checks.acquire().await;
+        let verdict = check_payload(node, signed).await?;
+        let vote = VerdictVote::sign(
+            signed.id(node.chain_id()),
+            verdict,
+            node.chain_id(),
+            node.secret_key(),
+        );
+        let update = &signed.update;
+        let key = (update.task, update.round, update.contributor);
+        if let Some(entry) = super::lock(&self.judged).get_mut(&key) {
+            entry.vote = Some(vote.clone());
+        }
+        match verdict {
+            Verdict::Available => {
+                debug!(round = %update.round, contributor = %update.contributor, "update receipted");
+            }
+            Verdict::Rejected(reason) => {
+                info!(round = %update.round, contributor = %update.contributor, ?reason, "update rejected");
+            }
+        }
+        Ok(vote)
+    }
+}
+
+/// Gets the payload into the store, verified against its hash.
+async fn obtain(
+    node: &Node,
+    signed: &SignedUpdate,
+    inline: Option<&[u8]>,
+    from: Option<PeerId>,
+) -> Result<(), JudgeError> {
+    let (hash, len) = (signed.update.payload, signed.update.payload_bytes);
+    let blob = super::blob(hash);
+    if node.blobs().contains(&blob) {
+        return Ok(());
+    }
+    let failed = |error: &dyn std::fmt::Display| JudgeError::Fetch(hash, error.to_string());
+    if let Some(bytes) = inline {
+        if bytes.len() as u64 != len {
+            return Err(failed(&format!(
+                "inline payload has {} bytes of {len}",
+                bytes.len()
+            )));
+        }
+        return super::gateway::store_small(node, blob, bytes.to_vec())
+            .await
+            .map_err(|error| failed(&error));
+    }
+    let Some(holder) = from else {
+        return Err(failed(&"no holder is known"));
+    };
+    node.plane()
+        .fetch(blob, len, vec![holder])
+        .await
+        .map_err(|error| failed(&error))?;
+    Ok(())
+}
+
+/// Reads the payload once and says what an honest validator says of it.
+async fn check_payload(node: &Node, signed: &SignedUpdate) -> Result<Verdict, JudgeError> {
+    let update = &signed.update;
+    let state = node.state();
+    let hash = update.payload;
+    let task = state
+        .tasks
+        .get(&update.task)
+        .ok_or_else(|| JudgeError::Local(hash, format!("task {} is unknown", update.task)))?;
+    let max_abs = task.task.max_abs_update as f32;
+    let coordinates = usize::try_from(update.payload_bytes / 4).unwrap_or(usize::MAX);
+    let missing = || JudgeError::Local(hash, "removed meanwhile".to_owned());
+    let path = node.blobs().path(&super::blob(hash)).ok_or_else(missing)?;
+    let checked = tokio::task::spawn_blocking(move || {
+        let source = cifer_aggregation::FileSource::open(&path, coordinates)?;
+        cifer_aggregation::check_finite(&source, max_abs)
+    })
+    .await
+    .map_err(|error| JudgeError::Local(hash, error.to_string()))?;
+    match checked {
+        Ok(()) => Ok(Verdict::Available),
+        Err(cifer_aggregation::AggregationError::NonFinite { .. }) => {
+            Ok(Verdict::Rejected(RejectReason::NotFinite))
+        }
+        Err(cifer_aggregation::AggregationError::OutOfRange { .. }) => {
+            Ok(Verdict::Rejected(RejectReason::OutOfRange))
+        }
+        Err(error) => {
+            warn!(payload = %hash, %error, "payload cannot be read");
+            Err(JudgeError::Local(hash, error.to_string()))
+        }
+    }
+}
+
+/// Whether the update is for the round after ours: the gateway has a block that we are about to get.
+fn is_ahead(node: &Node, signed: &SignedUpdate) -> bool {
+    let state = node.state();
+    let Some(task) = state.tasks.get(&signed.update.task) else {
+        return false;
+    };
+    task.round.next() == Some(signed.update.round)
+        && state.contributors.contains_key(&signed.update.contributor)
+        && signed.verify(node.chain_id()).is_ok()
+}
+
+/// Answers an offer: at once for small payloads, later by a request of our own for large ones.
+pub(crate) async fn answer_offer(
+    node: Node,
+    from: PeerId,
+    signed: SignedUpdate,
+    inline: Option<Vec<u8>>,
+) -> wire::Response {
+    if is_ahead(&node, &signed) {
+        node.reach_round(signed.update.task, signed.update.round, CATCH_UP)
+            .await;
+    }
+    match node.judge().admit(&node, &signed) {
+        Err(error) => return wire::Response::refused(error),
+        Ok(Some(vote)) => return wire::Response::Verdict(vote),
+        Ok(None) => {}
+    }
+    if inline.is_some() || node.blobs().contains(&super::blob(signed.update.payload)) {
+        return match node
+            .judge()
+            .judge(&node, &signed, inline.as_deref(), Some(from))
+            .await
+        {
+            Ok(vote) => wire::Response::Verdict(vote),
+            Err(error) => wire::Response::refused(error),
+        };
+    }
+    let worker = node.clone();
+    node.spawn(async move {
+        let node = worker;
+        match node.judge().judge(&node, &signed, None, Some(from)).await {
+            Ok(vote) => {
+                let request = wire::encode(&wire::Request::Verdict(vote));
+                if let Err(error) = node.plane().request(from, request).await {
+                    debug!(%from, %error, "verdict could not be delivered");
+                }
+            }
+            Err(error) => debug!(%from, %error, "offer could not be judged"),
+        }
+    });
+    wire::Response::Pending
+}
