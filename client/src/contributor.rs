@@ -15,6 +15,7 @@ use cifer_chain::{
     ContributorId, Hash32, Metrics, ModelRoot, PayloadEncoding, RoundId, SecretKey, SignedUpdate,
     TaskId, TxHash, Update,
 };
+use cifer_genesis::document::Task;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 use tonic::Code;
@@ -211,7 +212,15 @@ async fn run(
     report: Report<'_>,
 ) -> Result<FinishReason, ClientError> {
     let rounds = config.rounds.unwrap_or(u64::MAX);
-    let mut worker = Worker::new(client, config).await?;
+    let source = Source::new(config.source, client.trusted()?.task(config.task)?.clone()).await?;
+    let mut worker = Worker {
+        client,
+        task: config.task,
+        id: ContributorId(config.key.public_key()),
+        key: config.key,
+        name: config.name,
+        record: SignedRecord::load(config.record)?,
+    };
     report(&ContributorEvent::Started {
         contributor: worker.id,
         chain_id: worker.client.trusted()?.chain_id().to_owned(),
@@ -231,7 +240,7 @@ async fn run(
             last = Some(round.round);
             continue;
         }
-        match worker.round(&round, &mut follower).await {
+        match worker.round(&round, source.clone(), &mut follower).await {
             Ok(Done::Sent(sent)) => {
                 tally.rounds += 1;
                 tally.certified += u64::from(sent.result == UpdateResult::Certified);
@@ -277,35 +286,16 @@ struct Worker {
     id: ContributorId,
     name: String,
     record: SignedRecord,
-    source: Source,
 }
 
+/// Where updates come from, ready for use.
+#[derive(Clone)]
 enum Source {
     Train(Arc<Trainer>),
     File { path: PathBuf, samples: u64 },
 }
 
 impl Worker {
-    async fn new(client: Client, config: ContributorConfig) -> Result<Self, ClientError> {
-        let task = client.trusted()?.task(config.task)?.clone();
-        let source = match config.source {
-            UpdateSource::File { path, samples } => Source::File { path, samples },
-            UpdateSource::Train(trainer) => {
-                let trainer = blocking("loading the data", move || Trainer::new(*trainer, &task));
-                Source::Train(Arc::new(trainer.await??))
-            }
-        };
-        Ok(Self {
-            client,
-            task: config.task,
-            id: ContributorId(config.key.public_key()),
-            key: config.key,
-            name: config.name,
-            record: SignedRecord::load(config.record)?,
-            source,
-        })
-    }
-
     /// Once, at the start: whether this round is taken already, and whether we are let in at all.
     async fn check_standing(&self, standing: Standing) -> Result<Option<String>, ClientError> {
         match standing {
@@ -349,6 +339,7 @@ impl Worker {
     async fn round(
         &mut self,
         round: &OpenRound,
+        source: Source,
         follower: &mut RoundFollower,
     ) -> Result<Done, ClientError> {
         let started = Instant::now();
@@ -357,12 +348,12 @@ impl Worker {
                 closed?;
                 return Ok(Done::Skipped("the round closed before its model was here".to_owned()));
             }
-            base = self.base(round) => base?,
+            base = source.base(&self.client, round) => base?,
         };
         let download_ms = milliseconds(started);
 
         let started = Instant::now();
-        let mut drafting = Box::pin(self.draft(round, base));
+        let mut drafting = std::pin::pin!(source.draft(round.round, base));
         let drafted = tokio::select! {
             drafted = &mut drafting => Some(drafted),
             closed = follower.closed(round.round) => {
@@ -418,24 +409,52 @@ impl Worker {
         }))
     }
 
-    /// The verified model as parameters; nothing when no training needs them.
-    async fn base(&self, round: &OpenRound) -> Result<Vec<f32>, ClientError> {
-        match &self.source {
-            Source::Train(_) => {
-                self.client.fetch_base(round, ModelTarget::Memory).await?.parameters()
-            }
-            Source::File { .. } => {
-                self.client.prove_base(round).await?;
-                Ok(Vec::new())
+    fn commitment(&self, round: &OpenRound, draft: &Draft) -> Update {
+        Update {
+            task: self.task,
+            round: round.round,
+            base: round.base,
+            payload: draft.hash,
+            payload_bytes: draft.bytes,
+            encoding: PayloadEncoding::DeltaF32,
+            samples: draft.samples,
+            metrics: draft.metrics,
+            contributor: self.id,
+        }
+    }
+}
+
+impl Source {
+    async fn new(source: UpdateSource, task: Task) -> Result<Self, ClientError> {
+        match source {
+            UpdateSource::File { path, samples } => Ok(Self::File { path, samples }),
+            UpdateSource::Train(config) => {
+                let trainer = blocking("loading the data", move || Trainer::new(*config, &task));
+                Ok(Self::Train(Arc::new(trainer.await??)))
             }
         }
     }
 
-    async fn draft(&self, round: &OpenRound, base: Vec<f32>) -> Result<Draft, ClientError> {
-        let round = round.round;
-        match &self.source {
-            Source::Train(trainer) => {
-                let trainer = Arc::clone(trainer);
+    /// The verified model as parameters; nothing when no training needs them.
+    fn base<'a>(
+        &self,
+        client: &'a Client,
+        round: &'a OpenRound,
+    ) -> impl Future<Output = Result<Vec<f32>, ClientError>> + Send + use<'a> {
+        let trains = matches!(self, Self::Train(_));
+        async move {
+            if trains {
+                return client.fetch_base(round, ModelTarget::Memory).await?.parameters();
+            }
+            client.prove_base(round).await?;
+            Ok(Vec::new())
+        }
+    }
+
+    /// Trains, or takes the file.
+    async fn draft(self, round: RoundId, base: Vec<f32>) -> Result<Draft, ClientError> {
+        match self {
+            Self::Train(trainer) => {
                 let trained = blocking("training", move || trainer.update(round, &base)).await??;
                 let metrics = trained.metrics();
                 let payload = Payload::Memory(trained.payload);
@@ -450,28 +469,14 @@ impl Worker {
                     accuracy: Some(trained.accuracy),
                 })
             }
-            Source::File { path, samples } => {
-                let payload = Payload::File(path.clone());
+            Self::File { path, samples } => {
+                let payload = Payload::File(path);
                 let hashed = payload.clone();
                 let digest = blocking("hashing the payload", move || hashed.digest());
                 let (hash, bytes) = digest.await??;
-                let (samples, metrics) = (*samples, Metrics::default());
+                let metrics = Metrics::default();
                 Ok(Draft { payload, hash, bytes, samples, metrics, loss: None, accuracy: None })
             }
-        }
-    }
-
-    fn commitment(&self, round: &OpenRound, draft: &Draft) -> Update {
-        Update {
-            task: self.task,
-            round: round.round,
-            base: round.base,
-            payload: draft.hash,
-            payload_bytes: draft.bytes,
-            encoding: PayloadEncoding::DeltaF32,
-            samples: draft.samples,
-            metrics: draft.metrics,
-            contributor: self.id,
         }
     }
 }

@@ -5,11 +5,13 @@
 //! passed on. Sending the same update through several gateways is harmless.
 
 use std::{
-    path::{Path, PathBuf},
+    path::PathBuf,
+    pin::Pin,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
+    task::{Context, Poll},
 };
 
 use bytes::Bytes;
@@ -270,12 +272,10 @@ impl Client {
             commitment: None,
         };
         let upload = Arc::new(Upload::default());
-        let chunks = chunks(payload, Arc::clone(&upload)).await?;
-        let header = v1::SubmitUpdateRequest { part: Some(Part::Header(header)) };
-        let requests = stream::once(async { header }).chain(chunks);
-
-        let answer = self.await_verdict(gateway, requests, &upload, signed.update.payload_bytes);
-        let answer = answer.await;
+        let bytes = Source::open(payload).await?;
+        let requests = requests(header, bytes, Arc::clone(&upload));
+        let total = signed.update.payload_bytes;
+        let answer = self.await_verdict(gateway, requests, &upload, total).await;
         if let Some(error) = upload.take_error() {
             return Err(error);
         }
@@ -286,7 +286,7 @@ impl Client {
     async fn await_verdict(
         &self,
         gateway: &Gateway,
-        requests: impl Stream<Item = v1::SubmitUpdateRequest> + Send + 'static,
+        requests: Requests,
         upload: &Upload,
         total: u64,
     ) -> Result<v1::SubmitUpdateResponse, ClientError> {
@@ -433,9 +433,8 @@ impl Upload {
         self.sent.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
-    fn fail(&self, path: &Path, error: std::io::Error) {
-        let mut slot = self.error.lock().unwrap_or_else(PoisonError::into_inner);
-        *slot = Some(ClientError::io(path, error));
+    fn fail(&self, error: ClientError) {
+        *self.error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
     }
 
     fn take_error(&self) -> Option<ClientError> {
@@ -443,45 +442,69 @@ impl Upload {
     }
 }
 
-type Chunks = futures::stream::BoxStream<'static, v1::SubmitUpdateRequest>;
+/// A stream of its own type: as an alias, the `'static` in it keeps rustc from seeing that the futures
+/// around it are `Send`.
+struct Requests(futures::stream::BoxStream<'static, v1::SubmitUpdateRequest>);
 
-/// The payload in chunks, read as the transport asks for them. A file that fails ends the stream and
-/// leaves its error in `upload`.
-async fn chunks(payload: &Payload, upload: Arc<Upload>) -> Result<Chunks, ClientError> {
-    match payload {
-        Payload::Memory(bytes) => {
-            let mut rest = bytes.clone();
-            let parts = std::iter::from_fn(move || {
-                let chunk = rest.split_to(rest.len().min(MAX_CHUNK_BYTES));
-                upload.took(chunk.len());
-                (!chunk.is_empty()).then(|| request(chunk))
-            });
-            Ok(stream::iter(parts).boxed())
-        }
-        Payload::File(path) => {
-            let file = tokio::fs::File::open(path).await.map_err(|e| ClientError::io(path, e))?;
-            let path = path.clone();
-            let parts = stream::unfold(file, move |mut file| {
-                let (upload, path) = (Arc::clone(&upload), path.clone());
-                async move {
-                    let mut chunk = Vec::with_capacity(MAX_CHUNK_BYTES);
-                    let mut limited = (&mut file).take(MAX_CHUNK_BYTES as u64);
-                    match limited.read_to_end(&mut chunk).await {
-                        Ok(0) => None,
-                        Ok(length) => {
-                            upload.took(length);
-                            Some((request(chunk.into()), file))
-                        }
-                        Err(error) => {
-                            upload.fail(&path, error);
-                            None
-                        }
-                    }
-                }
-            });
-            Ok(parts.boxed())
+impl Stream for Requests {
+    type Item = v1::SubmitUpdateRequest;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.0.poll_next_unpin(context)
+    }
+}
+
+/// A payload about to be read.
+enum Source {
+    Memory(Bytes),
+    File(tokio::fs::File, PathBuf),
+}
+
+impl Source {
+    async fn open(payload: &Payload) -> Result<Self, ClientError> {
+        match payload {
+            Payload::Memory(bytes) => Ok(Self::Memory(bytes.clone())),
+            Payload::File(path) => {
+                let file = tokio::fs::File::open(path).await;
+                let file = file.map_err(|error| ClientError::io(path, error))?;
+                Ok(Self::File(file, path.clone()))
+            }
         }
     }
+
+    /// The next chunk; empty at the end.
+    async fn next(&mut self) -> Result<Bytes, ClientError> {
+        match self {
+            Self::Memory(rest) => Ok(rest.split_to(rest.len().min(MAX_CHUNK_BYTES))),
+            Self::File(file, path) => {
+                let mut chunk = Vec::with_capacity(MAX_CHUNK_BYTES);
+                let mut limited = file.take(MAX_CHUNK_BYTES as u64);
+                let read = limited.read_to_end(&mut chunk).await;
+                read.map_err(|error| ClientError::io(&*path, error))?;
+                Ok(chunk.into())
+            }
+        }
+    }
+}
+
+/// The header and the payload in chunks, read as the transport asks for them. A file that fails ends
+/// the stream and leaves its error in `upload`.
+fn requests(header: v1::UpdateHeader, source: Source, upload: Arc<Upload>) -> Requests {
+    let header = v1::SubmitUpdateRequest { part: Some(Part::Header(header)) };
+    let chunks = stream::unfold((source, upload), |(mut source, upload)| async move {
+        match source.next().await {
+            Ok(chunk) if chunk.is_empty() => None,
+            Ok(chunk) => {
+                upload.took(chunk.len());
+                Some((request(chunk), (source, upload)))
+            }
+            Err(error) => {
+                upload.fail(error);
+                None
+            }
+        }
+    });
+    Requests(stream::iter([header]).chain(chunks).boxed())
 }
 
 const fn request(chunk: Bytes) -> v1::SubmitUpdateRequest {

@@ -86,11 +86,13 @@ async fn train(setup: &Setup, attack: Attack) -> Vec<Outcome> {
 }
 
 fn updates(events: &[ContributorEvent]) -> Vec<&UpdateReport> {
-    let update = |event| match event {
-        ContributorEvent::Update(update) => Some(update),
-        _ => None,
-    };
-    events.iter().filter_map(update).collect()
+    let mut updates = Vec::new();
+    for event in events {
+        if let ContributorEvent::Update(update) = event {
+            updates.push(update);
+        }
+    }
+    updates
 }
 
 fn accuracy(setup: &Setup) -> f64 {
