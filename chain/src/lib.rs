@@ -42,7 +42,7 @@ pub use block::{Block, Header};
 pub use decode::{DecodeError, decode_block, decode_tx};
 pub use error::{ApplyError, EvidenceError, TxError};
 pub use event::Event;
-pub use evidence::{Culprit, Evidence};
+pub use evidence::{Culprit, Evidence, offence};
 pub use execute::{ExecuteError, Executed, execute, propose};
 pub use key::{
     EvidenceRecord, MetaRecord, Offence, OffenceSite, PhaseRecord, StateKey, TaskRecord,
@@ -57,7 +57,7 @@ pub use state::{Contributor, State, StateError, Writes};
 #[cfg(feature = "rocksdb")]
 pub use store::RocksStore;
 pub use store::{Durability, MemoryStore, Store, StoreError, TxLocation, UndecidedKey};
-pub use transact::{offence, verify_signatures};
+pub use transact::verify_signatures;
 pub use tree::{MemoryTree, ProofError, StateProof, StateTree, TreeError, genesis_state_root};
 pub use tx::{Registration, Transaction};
 pub use update::{

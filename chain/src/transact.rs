@@ -11,7 +11,7 @@ use crate::{
     aggregate::AggregateCertificate,
     error::{EvidenceError, TxError},
     event::Event,
-    evidence::{Culprit, Evidence},
+    evidence::{Culprit, Evidence, check_conflict, offence},
     key::{EvidenceRecord, Offence, OffenceSite, StateKey},
     round::{
         AcceptedUpdate, Moment, OpenRound, Phase, RejectedUpdate, RoundRecord, TaskState, Turn,
@@ -19,7 +19,7 @@ use crate::{
     },
     state::{Contributor, MAX_FAULTS, State, Writes, encode},
     tx::{Registration, Transaction},
-    update::{SignedUpdate, Update, Verdict, verify_verdicts},
+    update::{Update, Verdict, verify_verdicts},
     validators::ValidatorSet,
 };
 
@@ -463,78 +463,4 @@ fn check_payload(update: &Update, task: &TaskState, limit: u64) -> Result<(), Tx
     } else {
         Ok(())
     }
-}
-
-/// The offence that a piece of evidence speaks of.
-#[must_use]
-pub fn offence(evidence: &Evidence) -> Offence {
-    let site = match evidence {
-        Evidence::ConflictingVotes { first, .. } => OffenceSite::Votes(first.0.height),
-        Evidence::ConflictingAggregates { first, .. } => {
-            OffenceSite::Aggregates(first.statement.task, first.statement.round)
-        }
-        Evidence::ConflictingUpdates { first, .. } => {
-            OffenceSite::Updates(first.update.task, first.update.round)
-        }
-    };
-    Offence {
-        culprit: evidence.culprit(),
-        site,
-    }
-}
-
-/// Whether the two halves are comparable, in conflict and in canonical order.
-fn check_conflict(evidence: &Evidence, chain_id: &str) -> Result<(), EvidenceError> {
-    let (same, order) = match evidence {
-        Evidence::ConflictingVotes {
-            first: (a, _),
-            second: (b, _),
-        } => (
-            vec![
-                ("validator", a.validator == b.validator),
-                ("height", a.height == b.height),
-                ("round", a.round == b.round),
-                ("kind", a.kind == b.kind),
-            ],
-            a.cmp(b),
-        ),
-        Evidence::ConflictingAggregates {
-            first: a,
-            second: b,
-        } => (
-            vec![
-                ("validator", a.validator == b.validator),
-                ("task", a.statement.task == b.statement.task),
-                ("round", a.statement.round == b.statement.round),
-                (
-                    "update_set",
-                    a.statement.update_set == b.statement.update_set,
-                ),
-            ],
-            a.statement.cmp(&b.statement),
-        ),
-        Evidence::ConflictingUpdates {
-            first: a,
-            second: b,
-        } => (
-            vec![
-                ("contributor", a.update.contributor == b.update.contributor),
-                ("task", a.update.task == b.update.task),
-                ("round", a.update.round == b.update.round),
-            ],
-            signed_order(a, b, chain_id),
-        ),
-    };
-    if let Some((field, _)) = same.iter().find(|(_, equal)| !equal) {
-        return Err(EvidenceError::NotComparable(field));
-    }
-    match order {
-        std::cmp::Ordering::Less => Ok(()),
-        std::cmp::Ordering::Equal => Err(EvidenceError::NoConflict),
-        std::cmp::Ordering::Greater => Err(EvidenceError::Order),
-    }
-}
-
-fn signed_order(a: &SignedUpdate, b: &SignedUpdate, chain_id: &str) -> std::cmp::Ordering {
-    a.id(chain_id).cmp(&b.id(chain_id))
 }

@@ -402,7 +402,9 @@ mod durable {
             let home = tempfile::tempdir().unwrap();
             {
                 let store = RocksStore::open(home.path(), &network.genesis).unwrap();
-                (0..3).for_each(|_| drop(network.run_round(&store)));
+                for _ in 0..3 {
+                    network.run_round(&store);
+                }
             }
             tamper(home.path(), column, |db, cf| {
                 let neighbour = db.get_cf(cf, height(damaged - 1)).unwrap().unwrap();
@@ -446,6 +448,55 @@ mod durable {
             let store = RocksStore::open(home.path(), &network.genesis).unwrap();
             let error = verify_chain(&store, &network.genesis, |_| {}).unwrap_err();
             assert!(error.to_string().contains("missing"), "{column}: {error}");
+        }
+    }
+
+    const HOME: &str = "CIFER_TEST_STORE";
+
+    /// The child of the test below: commits and says so, until it is killed.
+    #[test]
+    #[ignore = "a process for another test to kill"]
+    fn writer() {
+        let Ok(home) = std::env::var(HOME) else {
+            return;
+        };
+        let network = network();
+        let store = RocksStore::open(std::path::Path::new(&home), &network.genesis).unwrap();
+        // An end of its own, should the parent die without killing it.
+        for _ in 0..2_000 {
+            network.run_round(&store);
+            println!("committed {}", store.tip());
+        }
+    }
+
+    #[test]
+    fn a_killed_writer_loses_nothing_that_it_committed() {
+        use std::io::{BufRead, BufReader};
+        let network = network();
+        let home = tempfile::tempdir().unwrap();
+        for kill in 1..=4 {
+            let mut child = std::process::Command::new(std::env::current_exe().unwrap())
+                .args(["--exact", "durable::writer", "--ignored", "--nocapture"])
+                .env(HOME, home.path())
+                .stdout(std::process::Stdio::piped())
+                .spawn()
+                .unwrap();
+            let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+            let committed: u64 = lines
+                .map_while(Result::ok)
+                .filter_map(|line| line.rsplit_once("committed ")?.1.parse().ok())
+                .nth(kill * 7)
+                .expect("the writer goes on until it is killed");
+            child.kill().unwrap();
+            child.wait().unwrap();
+            let store = RocksStore::open(home.path(), &network.genesis).unwrap();
+            assert!(
+                store.tip() >= Height(committed),
+                "{} < {committed}",
+                store.tip()
+            );
+            let report = verify_chain(&store, &network.genesis, |_| {}).unwrap();
+            assert_eq!(report.height, store.tip());
         }
     }
 

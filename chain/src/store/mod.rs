@@ -4,6 +4,8 @@
 //! Invariants: a commit is atomic and durable when it returns; the tip's state, tree, block and
 //! certificate belong together; heights have no gaps. A store belongs to one genesis.
 
+#[cfg(feature = "rocksdb")]
+mod columns;
 mod memory;
 #[cfg(feature = "rocksdb")]
 mod rocks;

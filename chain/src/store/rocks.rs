@@ -1,42 +1,26 @@
 //! The durable store, on RocksDB. One synced `WriteBatch` a block, so that after `kill -9` or a
 //! loss of power a block is there with everything that belongs to it, or not at all.
-//!
-//! Columns, with big-endian numbers in keys so that they sort:
-//!
-//! | column         | key                              | value                          |
-//! |----------------|----------------------------------|--------------------------------|
-//! | `meta`         | `schema`, `genesis`, `tip`       | version, hash, (height, hash)  |
-//! | `blocks`       | height                           | block                          |
-//! | `certificates` | height                           | commit certificate             |
-//! | `events`       | height                           | events                         |
-//! | `heights`      | block hash                       | height                         |
-//! | `txs`          | transaction hash                 | height, index                  |
-//! | `validators`   | first height of a set            | validator set                  |
-//! | `state`        | state key                        | newest value                   |
-//! | `nodes`        | tree node key                    | tree node                      |
-//! | `values`       | hash of state key, version       | value at that version          |
-//! | `stale`        | height                           | tree entries it made obsolete  |
-//! | `undecided`    | height, round, block hash        | proposal bytes                 |
 
 use std::{
     path::Path,
     sync::{Arc, Mutex, PoisonError, RwLock},
 };
 
-use borsh::BorshDeserialize;
 use cifer_genesis::{BlockHash, Genesis, GenesisHash, Height, StateRoot, TxHash};
 use jmt::{
     KeyHash, OwnedValue, Version,
     storage::{LeafNode, Node, NodeKey},
 };
-use rocksdb::{
-    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, Direction, IteratorMode,
-    Options, WriteBatch, WriteOptions,
-};
+use rocksdb::WriteBatch;
 
 use super::{
     Durability, MAX_UNDECIDED, SCHEMA_VERSION, Store, StoreError, TxLocation, UndecidedKey,
-    check_next, decode,
+    check_next,
+    columns::{
+        BLOCKS, CERTIFICATES, Columns, EVENTS, HEIGHTS, META, NODES, STALE, STATE, TXS, UNDECIDED,
+        VALIDATORS, VALUES,
+    },
+    decode,
 };
 use crate::{
     block::Block,
@@ -50,52 +34,13 @@ use crate::{
     vote::CommitCertificate,
 };
 
-const META: &str = "meta";
-const BLOCKS: &str = "blocks";
-const CERTIFICATES: &str = "certificates";
-const EVENTS: &str = "events";
-const HEIGHTS: &str = "heights";
-const TXS: &str = "txs";
-const VALIDATORS: &str = "validators";
-const STATE: &str = "state";
-const NODES: &str = "nodes";
-const VALUES: &str = "values";
-const STALE: &str = "stale";
-const UNDECIDED: &str = "undecided";
-const COLUMNS: [&str; 12] = [
-    META,
-    BLOCKS,
-    CERTIFICATES,
-    EVENTS,
-    HEIGHTS,
-    TXS,
-    VALIDATORS,
-    STATE,
-    NODES,
-    VALUES,
-    STALE,
-    UNDECIDED,
-];
-
-/// Unflushed writes of all columns together. With the cache below and up to 256 open files, the
-/// database stays under 64 MB resident.
-const WRITE_BUFFER_BYTES: usize = 16 << 20;
-/// Blocks of files kept in memory.
-const BLOCK_CACHE_BYTES: usize = 32 << 20;
-/// Open files; each keeps its index in memory, some 50 KB.
-const MAX_OPEN_FILES: i32 = 256;
-/// Write-ahead log on disk before the oldest column is flushed.
-const MAX_WAL_BYTES: u64 = 64 << 20;
-/// RocksDB's own text logs: 4 files of 1 MiB.
-const LOG_FILES: usize = 4;
-
 const SCHEMA_KEY: &[u8] = b"schema";
 const GENESIS_KEY: &[u8] = b"genesis";
 const TIP_KEY: &[u8] = b"tip";
 
 /// See the module's text.
 pub struct RocksStore {
-    db: DB,
+    db: Columns,
     genesis_hash: GenesisHash,
     /// State after the newest block.
     state: RwLock<Arc<State>>,
@@ -111,12 +56,6 @@ impl std::fmt::Debug for RocksStore {
     }
 }
 
-impl From<rocksdb::Error> for StoreError {
-    fn from(error: rocksdb::Error) -> Self {
-        Self::Database(error.into_string())
-    }
-}
-
 impl RocksStore {
     /// Opens the store of a network, or makes one that holds nothing but genesis.
     ///
@@ -125,15 +64,13 @@ impl RocksStore {
     /// [`StoreError::Database`] (among it: another process has it open).
     pub fn open(path: &Path, genesis: &Genesis) -> Result<Self, StoreError> {
         let (mut state, writes) = State::genesis(genesis)?;
-        let options = options();
-        let columns = COLUMNS.map(|name| ColumnFamilyDescriptor::new(name, options.clone()));
         let store = Self {
-            db: DB::open_cf_descriptors(&options, path, columns)?,
+            db: Columns::open(path)?,
             genesis_hash: state.genesis_hash,
             state: RwLock::new(Arc::new(state.clone())),
             writer: Mutex::new(()),
         };
-        match store.get::<u32>(META, SCHEMA_KEY)? {
+        match store.db.get::<u32>(META, SCHEMA_KEY)? {
             None => store.initialise(&state, &writes)?,
             Some(SCHEMA_VERSION) => state = store.load(genesis)?,
             Some(stored) => return Err(StoreError::SchemaVersion { stored }),
@@ -147,29 +84,29 @@ impl RocksStore {
         let update = StateTree::new(self).compute(writes, Height(0))?;
         self.put_state(&mut batch, writes, &update)?;
         batch.put_cf(
-            self.column(VALIDATORS)?,
+            self.db.column(VALIDATORS)?,
             be(Height(1)),
             encode(&state.validators),
         );
-        let meta = self.column(META)?;
+        let meta = self.db.column(META)?;
         batch.put_cf(meta, SCHEMA_KEY, encode(&SCHEMA_VERSION));
         batch.put_cf(meta, GENESIS_KEY, encode(&state.genesis_hash));
         batch.put_cf(meta, TIP_KEY, encode(&(state.height, state.last_block)));
-        self.write(batch, Durability::Synced)
+        self.db.write(batch, Durability::Synced)
     }
 
     fn load(&self, genesis: &Genesis) -> Result<State, StoreError> {
-        let stored: GenesisHash = self.require(META, GENESIS_KEY)?;
+        let stored: GenesisHash = self.db.require(META, GENESIS_KEY)?;
         if stored != self.genesis_hash {
             return Err(StoreError::WrongGenesis {
                 stored,
                 given: self.genesis_hash,
             });
         }
-        let (height, hash): (Height, BlockHash) = self.require(META, TIP_KEY)?;
+        let (height, hash): (Height, BlockHash) = self.db.require(META, TIP_KEY)?;
         let mut entries = Vec::new();
         let mut rounds = Vec::new();
-        self.scan(STATE, &[], &mut |key, value| {
+        self.db.scan(STATE, &[], &mut |key, value| {
             let key: StateKey = decode(|| "state key".to_owned(), key)?;
             if let StateKey::Task(task) = key {
                 let record: TaskRecord = decode(|| format!("{key:?}"), value)?;
@@ -188,7 +125,7 @@ impl RocksStore {
             .collect();
         prefixes.push(vec![EVIDENCE_TAG]);
         for prefix in prefixes {
-            self.scan(STATE, &prefix, &mut |key, value| {
+            self.db.scan(STATE, &prefix, &mut |key, value| {
                 entries.push((decode(|| "state key".to_owned(), key)?, value.to_vec()));
                 Ok(true)
             })?;
@@ -213,14 +150,14 @@ impl RocksStore {
         if height == Height(0) {
             return Ok(());
         }
-        let block: Block = self.require(BLOCKS, &be(height))?;
+        let block: Block = self.db.require(BLOCKS, &be(height))?;
         if block.hash() != hash {
             return Err(damaged(
                 "block",
                 format!("hash {}, the tip is {hash}", block.hash()),
             ));
         }
-        let certificate: CommitCertificate = self.require(CERTIFICATES, &be(height))?;
+        let certificate: CommitCertificate = self.db.require(CERTIFICATES, &be(height))?;
         if certificate.block != hash {
             return Err(damaged(
                 "certificate",
@@ -241,8 +178,8 @@ impl RocksStore {
         writes: &Writes,
         update: &TreeUpdate,
     ) -> Result<(), StoreError> {
-        let (state, nodes) = (self.column(STATE)?, self.column(NODES)?);
-        let (values, stale) = (self.column(VALUES)?, self.column(STALE)?);
+        let (state, nodes) = (self.db.column(STATE)?, self.db.column(NODES)?);
+        let (values, stale) = (self.db.column(VALUES)?, self.db.column(STALE)?);
         for (key, value) in writes {
             batch.put_cf(state, key.to_bytes(), value);
         }
@@ -263,7 +200,11 @@ impl RocksStore {
             return Ok(());
         };
         let oldest = be(Height(oldest));
-        for entry in self.get::<Vec<Stale>>(STALE, &oldest)?.unwrap_or_default() {
+        for entry in self
+            .db
+            .get::<Vec<Stale>>(STALE, &oldest)?
+            .unwrap_or_default()
+        {
             match entry {
                 Stale::Node(key) => batch.delete_cf(nodes, encode(&key)),
                 Stale::Value(key, version) => batch.delete_cf(values, value_key(key, version)),
@@ -273,70 +214,14 @@ impl RocksStore {
         Ok(())
     }
 
-    fn column(&self, name: &str) -> Result<&ColumnFamily, StoreError> {
-        let missing = || StoreError::Database(format!("column {name} is not open"));
-        self.db.cf_handle(name).ok_or_else(missing)
-    }
-
-    fn write(&self, batch: WriteBatch, durability: Durability) -> Result<(), StoreError> {
-        let mut options = WriteOptions::default();
-        options.set_sync(durability == Durability::Synced);
-        Ok(self.db.write_opt(batch, &options)?)
-    }
-
-    fn get<T: BorshDeserialize>(&self, column: &str, key: &[u8]) -> Result<Option<T>, StoreError> {
-        let value = self.db.get_pinned_cf(self.column(column)?, key)?;
-        value
-            .map(|bytes| decode(|| format!("{column}/{}", hex::encode(key)), &bytes))
-            .transpose()
-    }
-
-    fn require<T: BorshDeserialize>(&self, column: &str, key: &[u8]) -> Result<T, StoreError> {
-        self.get(column, key)?.ok_or_else(|| StoreError::Corrupt {
-            what: format!("{column}/{}", hex::encode(key)),
-            problem: "missing".to_owned(),
-        })
-    }
-
-    /// Hands the entries of a prefix to `each`, in order, until it says `false`.
-    fn scan(
-        &self,
-        column: &str,
-        prefix: &[u8],
-        each: &mut dyn FnMut(&[u8], &[u8]) -> Result<bool, StoreError>,
-    ) -> Result<(), StoreError> {
-        let mode = IteratorMode::From(prefix, Direction::Forward);
-        for entry in self.db.iterator_cf(self.column(column)?, mode) {
-            let (key, value) = entry?;
-            if !key.starts_with(prefix) || !each(&key, &value)? {
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    /// The newest entry with this prefix whose key is at most `last`.
-    fn last_at_most(
-        &self,
-        column: &str,
-        prefix: &[u8],
-        last: &[u8],
-    ) -> Result<Option<(Box<[u8]>, Box<[u8]>)>, StoreError> {
-        let mode = IteratorMode::From(last, Direction::Reverse);
-        let entry = self
-            .db
-            .iterator_cf(self.column(column)?, mode)
-            .next()
-            .transpose()?;
-        Ok(entry.filter(|(key, _)| key.starts_with(prefix)))
-    }
-
     fn newest_value(
         &self,
         key: KeyHash,
         max_version: Version,
     ) -> Result<Option<(Version, OwnedValue)>, StoreError> {
-        let found = self.last_at_most(VALUES, &key.0, &value_key(key, max_version))?;
+        let found = self
+            .db
+            .last_at_most(VALUES, &key.0, &value_key(key, max_version))?;
         let Some((stored, value)) = found else {
             return Ok(None);
         };
@@ -390,27 +275,6 @@ fn parse_undecided_key(bytes: &[u8]) -> Result<UndecidedKey, StoreError> {
     })
 }
 
-fn options() -> Options {
-    let cache = Cache::new_lru_cache(BLOCK_CACHE_BYTES);
-    let mut table = BlockBasedOptions::default();
-    table.set_block_cache(&cache);
-    table.set_cache_index_and_filter_blocks(true);
-    table.set_bloom_filter(10.0, false);
-    let mut options = Options::default();
-    options.create_if_missing(true);
-    options.create_missing_column_families(true);
-    options.set_paranoid_checks(true);
-    options.set_block_based_table_factory(&table);
-    options.set_db_write_buffer_size(WRITE_BUFFER_BYTES);
-    options.set_write_buffer_size(WRITE_BUFFER_BYTES / 4);
-    options.set_max_write_buffer_number(2);
-    options.set_max_open_files(MAX_OPEN_FILES);
-    options.set_max_total_wal_size(MAX_WAL_BYTES);
-    options.set_keep_log_file_num(LOG_FILES);
-    options.set_max_log_file_size(1 << 20);
-    options
-}
-
 impl Store for RocksStore {
     fn genesis_hash(&self) -> GenesisHash {
         self.genesis_hash
@@ -421,37 +285,40 @@ impl Store for RocksStore {
     }
 
     fn block(&self, height: Height) -> Result<Option<Block>, StoreError> {
-        self.get(BLOCKS, &be(height))
+        self.db.get(BLOCKS, &be(height))
     }
 
     fn height_of(&self, hash: &BlockHash) -> Result<Option<Height>, StoreError> {
-        self.get(HEIGHTS, hash.as_bytes())
+        self.db.get(HEIGHTS, hash.as_bytes())
     }
 
     fn certificate(&self, height: Height) -> Result<Option<CommitCertificate>, StoreError> {
-        self.get(CERTIFICATES, &be(height))
+        self.db.get(CERTIFICATES, &be(height))
     }
 
     fn events(&self, height: Height) -> Result<Option<Vec<Event>>, StoreError> {
-        self.get(EVENTS, &be(height))
+        self.db.get(EVENTS, &be(height))
     }
 
     fn tx_location(&self, hash: &TxHash) -> Result<Option<TxLocation>, StoreError> {
-        self.get(TXS, hash.as_bytes())
+        self.db.get(TXS, hash.as_bytes())
     }
 
     fn validators(&self, height: Height) -> Result<Option<ValidatorSet>, StoreError> {
         if height.0 == 0 || height.0 > self.tip().0.saturating_add(1) {
             return Ok(None);
         }
-        let found = self.last_at_most(VALIDATORS, &[], &be(height))?;
+        let found = self.db.last_at_most(VALIDATORS, &[], &be(height))?;
         found
             .map(|(_, set)| decode(|| format!("{VALIDATORS}/{height}"), &set))
             .transpose()
     }
 
     fn value(&self, key: &StateKey) -> Result<Option<Vec<u8>>, StoreError> {
-        Ok(self.db.get_cf(self.column(STATE)?, key.to_bytes())?)
+        Ok(self
+            .db
+            .get_bytes(STATE, &key.to_bytes())?
+            .map(|value| value.to_vec()))
     }
 
     fn commit(
@@ -465,22 +332,26 @@ impl Store for RocksStore {
         let height = executed.block.header.height;
         let mut batch = WriteBatch::default();
         self.put_state(&mut batch, &executed.transition.writes, &executed.tree)?;
-        batch.put_cf(self.column(BLOCKS)?, be(height), encode(&executed.block));
-        batch.put_cf(self.column(CERTIFICATES)?, be(height), encode(certificate));
+        batch.put_cf(self.db.column(BLOCKS)?, be(height), encode(&executed.block));
         batch.put_cf(
-            self.column(EVENTS)?,
+            self.db.column(CERTIFICATES)?,
+            be(height),
+            encode(certificate),
+        );
+        batch.put_cf(
+            self.db.column(EVENTS)?,
             be(height),
             encode(&executed.transition.events),
         );
         batch.put_cf(
-            self.column(HEIGHTS)?,
+            self.db.column(HEIGHTS)?,
             executed.hash.as_bytes(),
             encode(&height),
         );
         for (index, tx) in (0_u32..).zip(&executed.block.transactions) {
             let location = encode(&TxLocation { height, index });
             batch.put_cf(
-                self.column(TXS)?,
+                self.db.column(TXS)?,
                 tx.hash(&after.chain_id).as_bytes(),
                 location,
             );
@@ -488,17 +359,17 @@ impl Store for RocksStore {
         if after.validators != before.validators {
             let next = Height(height.0.saturating_add(1));
             batch.put_cf(
-                self.column(VALIDATORS)?,
+                self.db.column(VALIDATORS)?,
                 be(next),
                 encode(&after.validators),
             );
         }
         batch.put_cf(
-            self.column(META)?,
+            self.db.column(META)?,
             TIP_KEY,
             encode(&(height, executed.hash)),
         );
-        self.write(batch, Durability::Synced)?;
+        self.db.write(batch, Durability::Synced)?;
         *self.state.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(after.clone());
         Ok(())
     }
@@ -511,7 +382,7 @@ impl Store for RocksStore {
     ) -> Result<(), StoreError> {
         let _writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         let (mut kept, mut known, own) = (0, false, undecided_key(key));
-        self.scan(UNDECIDED, &be(key.height), &mut |stored, _| {
+        self.db.scan(UNDECIDED, &be(key.height), &mut |stored, _| {
             kept += 1;
             known |= stored == own;
             Ok(true)
@@ -520,19 +391,20 @@ impl Store for RocksStore {
             return Err(StoreError::TooManyUndecided { height: key.height });
         }
         let mut batch = WriteBatch::default();
-        batch.put_cf(self.column(UNDECIDED)?, own, bytes);
-        self.write(batch, durability)
+        batch.put_cf(self.db.column(UNDECIDED)?, own, bytes);
+        self.db.write(batch, durability)
     }
 
     fn undecided(&self, key: &UndecidedKey) -> Result<Option<Vec<u8>>, StoreError> {
         Ok(self
             .db
-            .get_cf(self.column(UNDECIDED)?, undecided_key(key))?)
+            .get_bytes(UNDECIDED, &undecided_key(key))?
+            .map(|value| value.to_vec()))
     }
 
     fn undecided_at(&self, height: Height) -> Result<Vec<(UndecidedKey, Vec<u8>)>, StoreError> {
         let mut found = Vec::new();
-        self.scan(UNDECIDED, &be(height), &mut |key, value| {
+        self.db.scan(UNDECIDED, &be(height), &mut |key, value| {
             found.push((parse_undecided_key(key)?, value.to_vec()));
             Ok(true)
         })?;
@@ -542,8 +414,8 @@ impl Store for RocksStore {
     fn delete_undecided(&self, up_to: Height) -> Result<(), StoreError> {
         let _writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         let mut batch = WriteBatch::default();
-        let column = self.column(UNDECIDED)?;
-        self.scan(UNDECIDED, &[], &mut |key, _| {
+        let column = self.db.column(UNDECIDED)?;
+        self.db.scan(UNDECIDED, &[], &mut |key, _| {
             let old = parse_undecided_key(key)?.height <= up_to;
             if old {
                 batch.delete_cf(column, key);
@@ -553,14 +425,14 @@ impl Store for RocksStore {
         if batch.is_empty() {
             Ok(())
         } else {
-            self.write(batch, Durability::Buffered)
+            self.db.write(batch, Durability::Buffered)
         }
     }
 }
 
 impl TreeReader for RocksStore {
     fn get_node_option(&self, node_key: &NodeKey) -> anyhow::Result<Option<Node>> {
-        Ok(self.get(NODES, &encode(node_key))?)
+        Ok(self.db.get(NODES, &encode(node_key))?)
     }
     fn get_value_option(
         &self,
