@@ -66,6 +66,11 @@ const MAX_WAL_BYTES: u64 = 64 << 20;
 /// RocksDB's own text logs: 4 files of 1 MiB.
 const LOG_FILES: usize = 4;
 
+/// Key and value.
+pub(super) type Entry = (Box<[u8]>, Box<[u8]>);
+/// Sees entries in order, until it says `false`.
+pub(super) type Visitor<'a> = &'a mut dyn FnMut(&[u8], &[u8]) -> Result<bool, StoreError>;
+
 /// The open database.
 pub(super) struct Columns(DB);
 
@@ -129,7 +134,7 @@ impl Columns {
         &self,
         column: &str,
         prefix: &[u8],
-        each: &mut dyn FnMut(&[u8], &[u8]) -> Result<bool, StoreError>,
+        each: Visitor<'_>,
     ) -> Result<(), StoreError> {
         let mode = IteratorMode::From(prefix, Direction::Forward);
         for entry in self.0.iterator_cf(self.column(column)?, mode) {
@@ -147,7 +152,7 @@ impl Columns {
         column: &str,
         prefix: &[u8],
         last: &[u8],
-    ) -> Result<Option<(Box<[u8]>, Box<[u8]>)>, StoreError> {
+    ) -> Result<Option<Entry>, StoreError> {
         let mode = IteratorMode::From(last, Direction::Reverse);
         let entry = self
             .0
