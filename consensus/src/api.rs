@@ -74,6 +74,48 @@ pub trait Application: Send + 'static {
     fn evidence(&mut self, evidence: Vec<Evidence>);
 }
 
+impl<T: Application + ?Sized> Application for Box<T> {
+    fn tip(&self) -> Height {
+        (**self).tip()
+    }
+    fn history_min_height(&self) -> Height {
+        (**self).history_min_height()
+    }
+    fn validators(&self, height: Height) -> Option<ValidatorSet> {
+        (**self).validators(height)
+    }
+    fn has_work(&self) -> bool {
+        (**self).has_work()
+    }
+    fn build(&mut self, height: Height) -> Result<Block, Fatal> {
+        (**self).build(height)
+    }
+    fn validate(&mut self, block: &Block, origin: Origin) -> Verdict {
+        (**self).validate(block, origin)
+    }
+    fn commit(&mut self, block: Block, certificate: CommitCertificate) -> Result<(), Fatal> {
+        (**self).commit(block, certificate)
+    }
+    fn decided(&self, height: Height) -> Option<(Block, CommitCertificate)> {
+        (**self).decided(height)
+    }
+    fn store_undecided(
+        &mut self,
+        height: Height,
+        round: u32,
+        block: BlockHash,
+        bytes: Vec<u8>,
+    ) -> Result<(), Fatal> {
+        (**self).store_undecided(height, round, block, bytes)
+    }
+    fn undecided(&self, height: Height, round: u32) -> Vec<Vec<u8>> {
+        (**self).undecided(height, round)
+    }
+    fn evidence(&mut self, evidence: Vec<Evidence>) {
+        (**self).evidence(evidence);
+    }
+}
+
 /// How a block came to be judged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Origin {

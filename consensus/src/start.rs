@@ -1,6 +1,7 @@
 //! Starting an engine, and the handle to it.
 
 use std::{
+    pin::Pin,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -87,6 +88,25 @@ impl Handle {
 pub async fn start<A: Application>(
     config: Config,
     app: A,
+    work: Arc<Notify>,
+) -> Result<Handle, Error> {
+    start_erased(config, Box::new(app), work).await
+}
+
+/// Neither generic nor async: the engine is compiled here once, and not again in every crate that
+/// starts one.
+#[inline(never)]
+fn start_erased(
+    config: Config,
+    app: Box<dyn Application>,
+    work: Arc<Notify>,
+) -> Pin<Box<dyn Future<Output = Result<Handle, Error>> + Send>> {
+    Box::pin(start_engine(config, app, work))
+}
+
+async fn start_engine(
+    config: Config,
+    app: Box<dyn Application>,
     work: Arc<Notify>,
 ) -> Result<Handle, Error> {
     let engine_config = EngineConfig::new(&config)?;

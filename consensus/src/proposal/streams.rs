@@ -61,14 +61,6 @@ pub(crate) enum Refusal {
     /// The chunks are not what was announced.
     #[error("proposal of {0}: the bytes are not the announced ones")]
     Payload(ValidatorId),
-    /// The bytes are not the block they are said to be.
-    #[error("proposal of {proposer}: {reason}")]
-    Block {
-        /// Whose proposal.
-        proposer: ValidatorId,
-        /// What is wrong.
-        reason: String,
-    },
     /// More different proposals for a round than are kept.
     #[error("too many proposals for height {0}")]
     TooMany(Height),

@@ -268,6 +268,7 @@ impl Network {
     pub(crate) fn new(powers: &[u64], params: ConsensusParams) -> Self {
         let _ = tracing_subscriber::fmt()
             .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
+            .with_ansi(false)
             .with_test_writer()
             .try_init();
         let nodes: Vec<_> = (1..).zip(powers).map(|(seed, _)| node(seed, true)).collect();
