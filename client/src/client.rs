@@ -22,14 +22,20 @@ impl Client {
     /// A client that verifies what it is told against `network`.
     #[must_use]
     pub fn new(network: Network, gateways: Gateways) -> Self {
-        Self { network: Some(Arc::new(network)), gateways }
+        Self {
+            network: Some(Arc::new(network)),
+            gateways,
+        }
     }
 
     /// A client without a genesis document: answers are the gateway's word, and what must be
     /// verified to be of use (models, updates) is refused.
     #[must_use]
     pub const fn unverified(gateways: Gateways) -> Self {
-        Self { network: None, gateways }
+        Self {
+            network: None,
+            gateways,
+        }
     }
 
     /// The network, if known.
@@ -65,17 +71,24 @@ impl Client {
     /// Asks a gateway, once, to which network it belongs. Nothing rests on the answer, but "other
     /// genesis" explains more than a signature that does not verify.
     pub(crate) async fn greet(&self, gateway: &Gateway) -> Result<(), ClientError> {
-        let Some(network) = self.network() else { return Ok(()) };
+        let Some(network) = self.network() else {
+            return Ok(());
+        };
         if !self.gateways.is_new(gateway) {
             return Ok(());
         }
         let mut query = gateway.query();
-        let status = gateway.answer(query.get_status(v1::GetStatusRequest {})).await?;
-        let theirs = bytes32("genesis hash", &status.genesis_hash)
-            .map_err(|fault| gateway.fault(fault))?;
+        let status = gateway
+            .answer(query.get_status(v1::GetStatusRequest {}))
+            .await?;
+        let theirs =
+            bytes32("genesis hash", &status.genesis_hash).map_err(|fault| gateway.fault(fault))?;
         if theirs != *network.hash().as_bytes() {
             let theirs = cifer_chain::GenesisHash::from_bytes(theirs);
-            return Err(gateway.fault(Fault::Genesis { ours: network.hash(), theirs }));
+            return Err(gateway.fault(Fault::Genesis {
+                ours: network.hash(),
+                theirs,
+            }));
         }
         self.gateways.mark_good(gateway);
         Ok(())

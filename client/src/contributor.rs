@@ -191,8 +191,11 @@ pub async fn contribute(
         () = cancel.cancelled() => Ok(FinishReason::Cancelled),
         ended = run(client, config, &mut tally, &mut report) => ended,
     };
-    let summary =
-        ContributorSummary { rounds: tally.rounds, certified: tally.certified, reason: ended? };
+    let summary = ContributorSummary {
+        rounds: tally.rounds,
+        certified: tally.certified,
+        reason: ended?,
+    };
     report(&ContributorEvent::Finished(summary));
     Ok(summary)
 }
@@ -236,7 +239,10 @@ async fn run(
         if last.is_none()
             && let Some(reason) = worker.check_standing(follower.standing()).await?
         {
-            report(&ContributorEvent::Skipped { round: round.round, reason });
+            report(&ContributorEvent::Skipped {
+                round: round.round,
+                reason,
+            });
             last = Some(round.round);
             continue;
         }
@@ -248,7 +254,10 @@ async fn run(
                 last = Some(round.round);
             }
             Ok(Done::Skipped(reason)) => {
-                report(&ContributorEvent::Skipped { round: round.round, reason });
+                report(&ContributorEvent::Skipped {
+                    round: round.round,
+                    reason,
+                });
                 last = Some(round.round);
             }
             // All gateways failed, or nobody had the model that one of them named.
@@ -300,12 +309,12 @@ impl Worker {
     async fn check_standing(&self, standing: Standing) -> Result<Option<String>, ClientError> {
         match standing {
             Standing::Unknown | Standing::MaySubmit => Ok(None),
-            Standing::Pending | Standing::Accepted => {
-                Ok(Some("an update of this contributor is in already".to_owned()))
-            }
-            Standing::Rejected => {
-                Ok(Some("an update of this contributor was rejected already".to_owned()))
-            }
+            Standing::Pending | Standing::Accepted => Ok(Some(
+                "an update of this contributor is in already".to_owned(),
+            )),
+            Standing::Rejected => Ok(Some(
+                "an update of this contributor was rejected already".to_owned(),
+            )),
             Standing::Excluded => Err(ClientError::config(
                 "contributor",
                 self.id.to_string(),
@@ -316,7 +325,13 @@ impl Worker {
     }
 
     async fn register(&self) -> Result<(), ClientError> {
-        if !self.client.trusted()?.genesis().contributors.open_registration {
+        if !self
+            .client
+            .trusted()?
+            .genesis()
+            .contributors
+            .open_registration
+        {
             return Err(ClientError::config(
                 "contributor",
                 self.id.to_string(),
@@ -332,7 +347,11 @@ impl Worker {
             tokio::time::sleep(REGISTRATION_PAUSE).await;
         }
         let reason = "was sent for registration, but is in no block yet; try again";
-        Err(ClientError::config("contributor", self.id.to_string(), reason))
+        Err(ClientError::config(
+            "contributor",
+            self.id.to_string(),
+            reason,
+        ))
     }
 
     /// One round, from the news of it to the verdict.
@@ -444,7 +463,10 @@ impl Source {
         let trains = matches!(self, Self::Train(_));
         async move {
             if trains {
-                return client.fetch_base(round, ModelTarget::Memory).await?.parameters();
+                return client
+                    .fetch_base(round, ModelTarget::Memory)
+                    .await?
+                    .parameters();
             }
             client.prove_base(round).await?;
             Ok(Vec::new())
@@ -475,7 +497,15 @@ impl Source {
                 let digest = blocking("hashing the payload", move || hashed.digest());
                 let (hash, bytes) = digest.await??;
                 let metrics = Metrics::default();
-                Ok(Draft { payload, hash, bytes, samples, metrics, loss: None, accuracy: None })
+                Ok(Draft {
+                    payload,
+                    hash,
+                    bytes,
+                    samples,
+                    metrics,
+                    loss: None,
+                    accuracy: None,
+                })
             }
         }
     }
@@ -493,19 +523,36 @@ type Judged = (UpdateResult, Option<String>, Option<TxHash>, Option<String>);
 /// Puts an answer into words. A refusal of the contributor itself ends the loop.
 fn judge(submission: Option<Submission>) -> Result<Judged, ClientError> {
     Ok(match submission {
-        None => (UpdateResult::Stale, Some("the round ended".to_owned()), None, None),
+        None => (
+            UpdateResult::Stale,
+            Some("the round ended".to_owned()),
+            None,
+            None,
+        ),
         Some(Submission::Certified { tx, gateway, .. }) => {
             (UpdateResult::Certified, None, Some(tx), Some(gateway))
         }
-        Some(Submission::Rejected { reason, tx, gateway, .. }) => {
+        Some(Submission::Rejected {
+            reason,
+            tx,
+            gateway,
+            ..
+        }) => {
             let reason = reject_reason_name(reason).to_owned();
             (UpdateResult::Rejected, Some(reason), tx, Some(gateway))
         }
-        Some(Submission::Refused { refusal, gateway, .. }) => {
+        Some(Submission::Refused {
+            refusal, gateway, ..
+        }) => {
             if matches!(refusal.code, Code::PermissionDenied | Code::Unauthenticated) {
                 return Err(ClientError::Refused { gateway, refusal });
             }
-            (UpdateResult::Refused, Some(refusal.to_string()), None, Some(gateway))
+            (
+                UpdateResult::Refused,
+                Some(refusal.to_string()),
+                None,
+                Some(gateway),
+            )
         }
     })
 }
@@ -514,7 +561,9 @@ async fn blocking<T: Send + 'static>(
     what: &'static str,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, ClientError> {
-    tokio::task::spawn_blocking(work).await.map_err(|_| ClientError::Internal(what))
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|_| ClientError::Internal(what))
 }
 
 /// Milliseconds since `start`, to the microsecond.
@@ -526,6 +575,11 @@ impl UpdateSource {
     /// Honest training of one shard.
     #[must_use]
     pub fn honest(spec: cifer_training::TaskSpec, index: usize) -> Self {
-        Self::Train(Box::new(TrainerConfig { spec, index, attack: Attack::None, byzantine: 0 }))
+        Self::Train(Box::new(TrainerConfig {
+            spec,
+            index,
+            attack: Attack::None,
+            byzantine: 0,
+        }))
     }
 }

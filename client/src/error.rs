@@ -41,9 +41,7 @@ pub enum ClientError {
         refusal: Refusal,
     },
     /// No gateway gave an answer in time.
-    #[error(
-        "no gateway answered within {after:?} ({attempts} attempts); the last failure: {last}"
-    )]
+    #[error("no gateway answered within {after:?} ({attempts} attempts); the last failure: {last}")]
     Exhausted {
         /// How long it was tried.
         after: Duration,
@@ -225,7 +223,10 @@ impl ClientError {
     }
 
     pub(crate) fn network(gateway: &str, reason: impl fmt::Display) -> Self {
-        Self::Network { gateway: gateway.to_owned(), reason: cut(&reason.to_string()) }
+        Self::Network {
+            gateway: gateway.to_owned(),
+            reason: cut(&reason.to_string()),
+        }
     }
 
     pub(crate) fn config(
@@ -233,21 +234,37 @@ impl ClientError {
         value: impl Into<String>,
         reason: impl Into<String>,
     ) -> Self {
-        Self::Config { field, value: value.into(), reason: reason.into() }
+        Self::Config {
+            field,
+            value: value.into(),
+            reason: reason.into(),
+        }
     }
 
     pub(crate) fn io(path: impl Into<PathBuf>, source: std::io::Error) -> Self {
-        Self::Io { path: path.into(), source }
+        Self::Io {
+            path: path.into(),
+            source,
+        }
     }
 
     /// Sorts a gRPC status: a refusal is about the request, everything else about the gateway.
     pub(crate) fn from_status(gateway: &str, status: &Status) -> Self {
         match status.code() {
             // tonic's own verdict on a message above the cap comes without any detail.
-            Code::OutOfRange if status.message().starts_with("Error, decoded message length") => {
-                let fault =
-                    Fault::Malformed { field: "message", reason: cut(status.message()) };
-                Self::Gateway { gateway: gateway.to_owned(), fault }
+            Code::OutOfRange
+                if status
+                    .message()
+                    .starts_with("Error, decoded message length") =>
+            {
+                let fault = Fault::Malformed {
+                    field: "message",
+                    reason: cut(status.message()),
+                };
+                Self::Gateway {
+                    gateway: gateway.to_owned(),
+                    fault,
+                }
             }
             Code::InvalidArgument
             | Code::NotFound
@@ -266,7 +283,10 @@ impl ClientError {
 
 impl Fault {
     pub(crate) fn malformed(field: &'static str, reason: impl fmt::Display) -> Self {
-        Self::Malformed { field, reason: cut(&reason.to_string()) }
+        Self::Malformed {
+            field,
+            reason: cut(&reason.to_string()),
+        }
     }
 
     pub(crate) fn mismatch(
@@ -274,7 +294,11 @@ impl Fault {
         got: impl fmt::Display,
         expected: impl fmt::Display,
     ) -> Self {
-        Self::Mismatch { field, got: cut(&got.to_string()), expected: expected.to_string() }
+        Self::Mismatch {
+            field,
+            got: cut(&got.to_string()),
+            expected: expected.to_string(),
+        }
     }
 }
 
@@ -286,7 +310,9 @@ impl Refusal {
         let mut lines = Vec::new();
         if let Some(bad) = details.bad_request() {
             lines.extend(
-                bad.field_violations.iter().map(|v| format!("{}: {}", v.field, v.description)),
+                bad.field_violations
+                    .iter()
+                    .map(|v| format!("{}: {}", v.field, v.description)),
             );
         }
         if let Some(failure) = details.precondition_failure() {
@@ -297,7 +323,10 @@ impl Refusal {
         }
         if let Some(quota) = details.quota_failure() {
             lines.extend(
-                quota.violations.iter().map(|v| format!("{}: {}", v.subject, v.description)),
+                quota
+                    .violations
+                    .iter()
+                    .map(|v| format!("{}: {}", v.subject, v.description)),
             );
         }
         if let Some(resource) = details.resource_info() {
@@ -307,8 +336,11 @@ impl Refusal {
             ));
         }
         if let Some(info) = details.error_info() {
-            let mut pairs: Vec<_> =
-                info.metadata.iter().map(|(key, value)| format!("{key}: {value}")).collect();
+            let mut pairs: Vec<_> = info
+                .metadata
+                .iter()
+                .map(|(key, value)| format!("{key}: {value}"))
+                .collect();
             pairs.sort();
             lines.extend(pairs);
         }
@@ -335,7 +367,11 @@ impl fmt::Display for Refusal {
         for (index, line) in self.details.iter().enumerate() {
             write!(f, "{}{line}", if index == 0 { " (" } else { "; " })?;
         }
-        if self.details.is_empty() { Ok(()) } else { f.write_str(")") }
+        if self.details.is_empty() {
+            Ok(())
+        } else {
+            f.write_str(")")
+        }
     }
 }
 
@@ -344,7 +380,11 @@ struct Faults<'a>(&'a [(String, Fault)]);
 impl fmt::Display for Faults<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, (gateway, fault)) in self.0.iter().enumerate() {
-            write!(f, "{}{gateway}: {fault}", if index == 0 { "" } else { "; " })?;
+            write!(
+                f,
+                "{}{gateway}: {fault}",
+                if index == 0 { "" } else { "; " }
+            )?;
         }
         Ok(())
     }

@@ -171,12 +171,17 @@ impl Client {
             tasks: tasks.iter().map(|task| task.0).collect(),
         };
         let stream = gateway.answer(gateway.query().subscribe(request)).await?;
-        Ok(Feed { gateway: gateway.clone(), stream })
+        Ok(Feed {
+            gateway: gateway.clone(),
+            stream,
+        })
     }
 
     /// How long a healthy gateway can be silent.
     fn patience(&self) -> Duration {
-        let heartbeat = self.network().map_or(0, |n| n.genesis().consensus.idle_heartbeat_ms);
+        let heartbeat = self
+            .network()
+            .map_or(0, |n| n.genesis().consensus.idle_heartbeat_ms);
         let missed = Duration::from_millis(heartbeat).saturating_mul(MISSED_HEARTBEATS);
         self.gateways().options().idle_timeout.max(missed)
     }
@@ -185,10 +190,11 @@ impl Client {
 impl Feed {
     async fn next(&mut self, patience: Duration) -> Result<ChainEvent, ClientError> {
         loop {
-            let message =
-                self.gateway.within(patience, "event", self.stream.message()).await?;
-            let message =
-                message.ok_or_else(|| self.gateway.failed("the event stream ended"))?;
+            let message = self
+                .gateway
+                .within(patience, "event", self.stream.message())
+                .await?;
+            let message = message.ok_or_else(|| self.gateway.failed("the event stream ended"))?;
             let event = read_event(&message).map_err(|fault| self.gateway.fault(fault))?;
             // Kinds of events that this version does not know are none of its business.
             if let Some(event) = event {
@@ -224,7 +230,9 @@ impl EventStream {
 
     async fn connect(&mut self) -> Result<(), ClientError> {
         let client = self.client.clone();
-        let attempts = self.attempts.get_or_insert_with(|| client.gateways().attempts());
+        let attempts = self
+            .attempts
+            .get_or_insert_with(|| client.gateways().attempts());
         loop {
             let gateway = client.gateway(attempts).await?;
             match client.subscribe(&gateway, self.from, &self.tasks).await {
@@ -239,9 +247,13 @@ impl EventStream {
     }
 
     fn lost(&mut self, error: ClientError) -> Result<(), ClientError> {
-        let Some(feed) = self.feed.take() else { return Err(error) };
+        let Some(feed) = self.feed.take() else {
+            return Err(error);
+        };
         let client = self.client.clone();
-        let attempts = self.attempts.get_or_insert_with(|| client.gateways().attempts());
+        let attempts = self
+            .attempts
+            .get_or_insert_with(|| client.gateways().attempts());
         attempts.failed(&feed.gateway, error)
     }
 
@@ -251,7 +263,9 @@ impl EventStream {
             && event.height < from
         {
             let fault = Fault::mismatch("event height", event.height, format!("{from} or above"));
-            let Some(feed) = &self.feed else { return Ok(None) };
+            let Some(feed) = &self.feed else {
+                return Ok(None);
+            };
             let error = feed.gateway.fault(fault);
             return self.lost(error).map(|()| None);
         }
@@ -342,7 +356,9 @@ impl RoundFollower {
     /// Where the contributor stood when a gateway was last asked; unknown once a new round opened.
     #[must_use]
     pub fn standing(&self) -> Standing {
-        self.position.as_ref().map_or(Standing::Unknown, |position| position.standing)
+        self.position
+            .as_ref()
+            .map_or(Standing::Unknown, |position| position.standing)
     }
 
     /// Asks another gateway, because what this one said led nowhere.
@@ -363,7 +379,9 @@ impl RoundFollower {
     /// await and called again.
     async fn advance(&mut self) -> Result<(), ClientError> {
         let patience = self.client.patience();
-        let Some(feed) = &mut self.feed else { return self.connect().await };
+        let Some(feed) = &mut self.feed else {
+            return self.connect().await;
+        };
         match feed.next(patience).await {
             Ok(event) => {
                 self.attempts = None;
@@ -385,7 +403,9 @@ impl RoundFollower {
     /// Subscribes first and asks then, so that no event falls in between.
     async fn connect(&mut self) -> Result<(), ClientError> {
         let client = self.client.clone();
-        let attempts = self.attempts.get_or_insert_with(|| client.gateways().attempts());
+        let attempts = self
+            .attempts
+            .get_or_insert_with(|| client.gateways().attempts());
         loop {
             let gateway = client.gateway(attempts).await?;
             let asked = async {
@@ -405,24 +425,49 @@ impl RoundFollower {
     }
 
     fn lost(&mut self, error: ClientError) -> Result<(), ClientError> {
-        let Some(feed) = self.feed.take() else { return Err(error) };
+        let Some(feed) = self.feed.take() else {
+            return Err(error);
+        };
         let client = self.client.clone();
-        let attempts = self.attempts.get_or_insert_with(|| client.gateways().attempts());
+        let attempts = self
+            .attempts
+            .get_or_insert_with(|| client.gateways().attempts());
         attempts.failed(&feed.gateway, error)
     }
 
     /// Takes over what a gateway says, unless this side knows of a later round already.
     fn adopt(&mut self, current: CurrentRound) {
-        if self.position.as_ref().is_some_and(|known| known.open.round > current.open.round) {
+        if self
+            .position
+            .as_ref()
+            .is_some_and(|known| known.open.round > current.open.round)
+        {
             return;
         }
-        let CurrentRound { open, phase, finished, standing, .. } = current;
-        self.position = Some(Position { open, phase, finished, standing });
+        let CurrentRound {
+            open,
+            phase,
+            finished,
+            standing,
+            ..
+        } = current;
+        self.position = Some(Position {
+            open,
+            phase,
+            finished,
+            standing,
+        });
     }
 
     fn apply(&mut self, event: &ChainEvent) -> Result<(), Fault> {
-        let ChainEventKind::Round { task, round, transition, model_root, deadline_ms, .. } =
-            &event.kind
+        let ChainEventKind::Round {
+            task,
+            round,
+            transition,
+            model_root,
+            deadline_ms,
+            ..
+        } = &event.kind
         else {
             return Ok(());
         };
@@ -430,7 +475,10 @@ impl RoundFollower {
         if *task != self.task || known.is_some_and(|known| *round < known) {
             return Ok(());
         }
-        let ended = matches!(transition, RoundTransitionView::Finalised | RoundTransitionView::Aborted);
+        let ended = matches!(
+            transition,
+            RoundTransitionView::Finalised | RoundTransitionView::Aborted
+        );
         let finished = ended && self.is_last(*round)?;
         self.news = Instant::now();
         let phase = match transition {
@@ -447,9 +495,19 @@ impl RoundFollower {
             }
             _ => {
                 let (task, round, deadline_ms) = (*task, *round, *deadline_ms);
-                let open = OpenRound { task, round, base: *model_root, deadline_ms };
+                let open = OpenRound {
+                    task,
+                    round,
+                    base: *model_root,
+                    deadline_ms,
+                };
                 let standing = Standing::Unknown;
-                self.position = Some(Position { open, phase, finished, standing });
+                self.position = Some(Position {
+                    open,
+                    phase,
+                    finished,
+                    standing,
+                });
             }
         }
         Ok(())
@@ -457,10 +515,14 @@ impl RoundFollower {
 
     /// Whether no round comes after this one, as genesis says.
     fn is_last(&self, round: RoundId) -> Result<bool, Fault> {
-        let Some(network) = self.client.network() else { return Ok(false) };
+        let Some(network) = self.client.network() else {
+            return Ok(false);
+        };
         network.check_finished(self.task, round, false)?;
         let mut tasks = network.genesis().tasks.iter();
-        let max = tasks.find(|task| task.id == self.task).map_or(0, |t| t.rounds.max_rounds);
+        let max = tasks
+            .find(|task| task.id == self.task)
+            .map_or(0, |t| t.rounds.max_rounds);
         Ok(max != 0 && round.0.checked_add(1) == Some(max))
     }
 

@@ -111,7 +111,9 @@ impl Gateway {
         &self,
         call: impl Future<Output = Result<Response<T>, Status>>,
     ) -> Result<T, ClientError> {
-        self.within(self.request_timeout, "answer", call).await.map(Response::into_inner)
+        self.within(self.request_timeout, "answer", call)
+            .await
+            .map(Response::into_inner)
     }
 
     /// Awaits anything that this gateway owes within `limit`.
@@ -136,7 +138,10 @@ impl Gateway {
     }
 
     pub(crate) fn fault(&self, fault: Fault) -> ClientError {
-        ClientError::Gateway { gateway: self.address.to_string(), fault }
+        ClientError::Gateway {
+            gateway: self.address.to_string(),
+            fault,
+        }
     }
 }
 
@@ -179,13 +184,23 @@ impl Gateways {
         let mut gateways: Vec<Gateway> = Vec::with_capacity(addresses.len());
         for address in addresses {
             let gateway = connect(gateways.len(), address, tls.as_ref(), &options)?;
-            if gateways.iter().all(|known| known.address != gateway.address) {
+            if gateways
+                .iter()
+                .all(|known| known.address != gateway.address)
+            {
                 gateways.push(gateway);
             }
         }
         let standings = vec![Standing::New; gateways.len()];
-        let state = Mutex::new(State { preferred: 0, standings });
-        Ok(Self(Arc::new(Inner { gateways, options, state })))
+        let state = Mutex::new(State {
+            preferred: 0,
+            standings,
+        });
+        Ok(Self(Arc::new(Inner {
+            gateways,
+            options,
+            state,
+        })))
     }
 
     /// The options in force.
@@ -208,7 +223,12 @@ impl Gateways {
             Standing::Faulty(fault) => Some((gateway.address.to_string(), fault.clone())),
             _ => None,
         };
-        self.0.gateways.iter().zip(&state.standings).filter_map(faulty).collect()
+        self.0
+            .gateways
+            .iter()
+            .zip(&state.standings)
+            .filter_map(faulty)
+            .collect()
     }
 
     /// Prefers the next gateway that is not at fault.
@@ -286,7 +306,9 @@ impl Attempts {
     pub(crate) async fn next(&mut self) -> Result<Gateway, ClientError> {
         let usable = self.pool.usable();
         if usable == 0 {
-            let distrusted = ClientError::Distrusted { faults: self.pool.faults() };
+            let distrusted = ClientError::Distrusted {
+                faults: self.pool.faults(),
+            };
             return Err(self.refusal.take().unwrap_or(distrusted));
         }
         if self.in_pass >= usable {
@@ -369,7 +391,11 @@ impl Attempts {
         if after >= self.pool.options().give_up_after || self.passes >= self.max_passes {
             let last = self.last.take().ok_or(ClientError::Internal("attempts"))?;
             let attempts = self.failures;
-            return Err(ClientError::Exhausted { after, attempts, last: Box::new(last) });
+            return Err(ClientError::Exhausted {
+                after,
+                attempts,
+                last: Box::new(last),
+            });
         }
         let doubled = MIN_BACKOFF.saturating_mul(1 << self.passes.saturating_sub(1).min(16));
         let jitter = rand::thread_rng().gen_range(0.5..=1.0);
@@ -384,7 +410,11 @@ fn connect(
     tls: Option<&ClientTlsConfig>,
     options: &GatewayOptions,
 ) -> Result<Gateway, ClientError> {
-    let address = address.trim().trim_end_matches('/');
+    let address = address.trim();
+    let address = match address.strip_suffix('/') {
+        Some(shorter) if !shorter.ends_with('/') => shorter,
+        _ => address,
+    };
     let url = if address.contains("://") {
         address.to_owned()
     } else if tls.is_some() {
@@ -399,16 +429,23 @@ fn connect(
         (Some("http"), _) => {}
         (Some("https"), Some(tls)) => {
             endpoint = endpoint.tls_config(tls.clone()).map_err(|error| {
-                refused(format!("TLS cannot be set up: {}", crate::error::chain(&error)))
+                refused(format!(
+                    "TLS cannot be set up: {}",
+                    crate::error::chain(&error)
+                ))
             })?;
         }
         (Some("https"), None) => {
-            return Err(refused("https needs a certificate authority file (TLS CA)".to_owned()));
+            return Err(refused(
+                "https needs a certificate authority file (TLS CA)".to_owned(),
+            ));
         }
         _ => return Err(refused("the scheme must be http or https".to_owned())),
     }
     if endpoint.uri().host().is_none_or(str::is_empty) {
-        return Err(refused("there is no host in it; expected http://host:port".to_owned()));
+        return Err(refused(
+            "there is no host in it; expected http://host:port".to_owned(),
+        ));
     }
     let channel = endpoint
         .user_agent(concat!("cifer/", env!("CARGO_PKG_VERSION")))
@@ -422,7 +459,12 @@ fn connect(
         .keep_alive_while_idle(true)
         .connect_lazy();
     let request_timeout = options.request_timeout;
-    Ok(Gateway { index, address: url.into(), channel, request_timeout })
+    Ok(Gateway {
+        index,
+        address: url.into(),
+        channel,
+        request_timeout,
+    })
 }
 
 fn tls_config(files: &TlsFiles) -> Result<Option<ClientTlsConfig>, ClientError> {
@@ -444,7 +486,11 @@ fn tls_config(files: &TlsFiles) -> Result<Option<ClientTlsConfig>, ClientError> 
         (None, None) => {}
         (cert, key) => {
             let value = format!("certificate {cert:?}, key {key:?}");
-            return Err(ClientError::config("TLS", value, "give both or none of them"));
+            return Err(ClientError::config(
+                "TLS",
+                value,
+                "give both or none of them",
+            ));
         }
     }
     Ok(Some(config))
@@ -455,7 +501,11 @@ fn read_pem(path: &Path) -> Result<Vec<u8>, ClientError> {
     let length = std::fs::metadata(path).map_err(io)?.len();
     if length > MAX_PEM_BYTES {
         let reason = format!("has {length} bytes, the limit is {MAX_PEM_BYTES}");
-        return Err(ClientError::config("TLS file", path.display().to_string(), reason));
+        return Err(ClientError::config(
+            "TLS file",
+            path.display().to_string(),
+            reason,
+        ));
     }
     std::fs::read(path).map_err(io)
 }

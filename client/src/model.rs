@@ -94,7 +94,9 @@ impl VerifiedModel {
     /// The round that ended with this model; `None` for the initial one.
     #[must_use]
     pub fn round(&self) -> Option<RoundId> {
-        self.certificate.as_ref().map(|certificate| certificate.statement.round)
+        self.certificate
+            .as_ref()
+            .map(|certificate| certificate.statement.round)
     }
 
     /// The parameters in the order of the manifest.
@@ -104,16 +106,19 @@ impl VerifiedModel {
     pub fn parameters(&self) -> Result<Vec<f32>, ClientError> {
         match &self.bytes {
             ModelBytes::Memory(bytes) => Ok(parse_f32(bytes)),
-            ModelBytes::File(path) => {
-                std::fs::read(path).map(|b| parse_f32(&b)).map_err(|e| ClientError::io(path, e))
-            }
+            ModelBytes::File(path) => std::fs::read(path)
+                .map(|b| parse_f32(&b))
+                .map_err(|e| ClientError::io(path, e)),
         }
     }
 }
 
 fn parse_f32(bytes: &[u8]) -> Vec<f32> {
     let (chunks, _) = bytes.as_chunks::<4>();
-    chunks.iter().map(|chunk| f32::from_le_bytes(*chunk)).collect()
+    chunks
+        .iter()
+        .map(|chunk| f32::from_le_bytes(*chunk))
+        .collect()
 }
 
 impl Client {
@@ -156,7 +161,8 @@ impl Client {
         round: &OpenRound,
         target: ModelTarget,
     ) -> Result<VerifiedModel, ClientError> {
-        self.fetch(round.task, round.base, Some(round), target).await
+        self.fetch(round.task, round.base, Some(round), target)
+            .await
     }
 
     /// Verifies that `round` starts from its `base`, without fetching the bytes.
@@ -169,8 +175,16 @@ impl Client {
         let mut attempts = self.gateways().attempts().at_most_passes(MAX_PASSES);
         loop {
             let gateway = self.gateway(&mut attempts).await?;
-            let wanted = Wanted { task, length, root: Some(round.base), base_of: Some(round) };
-            match self.open_download(&gateway, &wanted, Some(by_root(round.base)), 0).await {
+            let wanted = Wanted {
+                task,
+                length,
+                root: Some(round.base),
+                base_of: Some(round),
+            };
+            match self
+                .open_download(&gateway, &wanted, Some(by_root(round.base)), 0)
+                .await
+            {
                 Ok(_) => return Ok(()),
                 Err(error) => attempts.failed_for_now(&gateway, error)?,
             }
@@ -209,15 +223,22 @@ impl Client {
             ModelSelector::Round(round) => Some(Selector::Round(round.0)),
             ModelSelector::Root(root) => Some(by_root(root)),
         };
-        let wanted = Wanted { task, length, root: None, base_of: None };
+        let wanted = Wanted {
+            task,
+            length,
+            root: None,
+            base_of: None,
+        };
         let mut attempts = self.gateways().attempts();
         loop {
             let gateway = self.gateway(&mut attempts).await?;
-            match self.open_download(&gateway, &wanted, request.clone(), 0).await {
+            match self
+                .open_download(&gateway, &wanted, request.clone(), 0)
+                .await
+            {
                 Ok(opened) => match (selector, opened.certificate) {
                     (ModelSelector::Round(asked), Some(c)) if c.statement.round > asked => {
-                        let fault =
-                            Fault::mismatch("round of the model", c.statement.round, asked);
+                        let fault = Fault::mismatch("round of the model", c.statement.round, asked);
                         attempts.failed(&gateway, gateway.fault(fault))?;
                     }
                     _ => return Ok(opened.root),
@@ -236,12 +257,24 @@ impl Client {
     ) -> Result<VerifiedModel, ClientError> {
         let task = self.trusted()?.task(id)?;
         let length_bytes = self.trusted()?.model_bytes(id)?;
-        let wanted = Wanted { task, length: length_bytes, root: Some(root), base_of };
+        let wanted = Wanted {
+            task,
+            length: length_bytes,
+            root: Some(root),
+            base_of,
+        };
         let mut download = Download::new(root, length_bytes, target).await?;
         match self.fill(&wanted, &mut download).await {
             Ok((certificate, gateway)) => {
                 let bytes = download.finish().await?;
-                Ok(VerifiedModel { task: id, root, length_bytes, certificate, bytes, gateway })
+                Ok(VerifiedModel {
+                    task: id,
+                    root,
+                    length_bytes,
+                    certificate,
+                    bytes,
+                    gateway,
+                })
             }
             Err(error) => {
                 download.discard().await;
@@ -287,8 +320,9 @@ impl Client {
         let limit = idle + Duration::from_secs(missing / MIN_BYTES_PER_SECOND);
         let transfer = async {
             let request = Some(by_root(download.root));
-            let mut opened =
-                self.open_download(gateway, wanted, request, download.received).await?;
+            let mut opened = self
+                .open_download(gateway, wanted, request, download.received)
+                .await?;
             while download.received < wanted.length {
                 let Some(chunk) = opened.next_chunk(gateway, idle).await? else {
                     return Err(gateway.fault(Fault::Length {
@@ -317,20 +351,33 @@ impl Client {
         offset: u64,
     ) -> Result<Opened, ClientError> {
         let idle = self.gateways().options().idle_timeout;
-        let request = v1::DownloadModelRequest { task: wanted.task.id.0, model, offset };
-        let mut stream = gateway.answer(gateway.query().download_model(request)).await?;
-        let first = gateway.within(idle, "model header", stream.message()).await?;
+        let request = v1::DownloadModelRequest {
+            task: wanted.task.id.0,
+            model,
+            offset,
+        };
+        let mut stream = gateway
+            .answer(gateway.query().download_model(request))
+            .await?;
+        let first = gateway
+            .within(idle, "model header", stream.message())
+            .await?;
         let Some(Part::Header(header)) = first.and_then(|message| message.part) else {
-            return Err(gateway.fault(Fault::malformed("model stream", "does not start with a header")));
+            return Err(gateway.fault(Fault::malformed(
+                "model stream",
+                "does not start with a header",
+            )));
         };
         let fault = |fault| gateway.fault(fault);
         let root = verify::model_root("model root", &header.root).map_err(fault)?;
-        let certificate = verify::aggregate_certificate(header.aggregate_certificate.as_ref())
-            .map_err(fault)?;
+        let certificate =
+            verify::aggregate_certificate(header.aggregate_certificate.as_ref()).map_err(fault)?;
         wanted.check_header(&header, root, offset).map_err(fault)?;
         let network = self.trusted()?;
         match wanted.base_of {
-            None => network.check_model(wanted.task, root, certificate.as_ref()).map_err(fault)?,
+            None => network
+                .check_model(wanted.task, root, certificate.as_ref())
+                .map_err(fault)?,
             Some(round) => {
                 let provenance = network
                     .check_base(wanted.task, round.round, root, certificate.as_ref())
@@ -340,7 +387,11 @@ impl Client {
                 }
             }
         }
-        Ok(Opened { stream, root, certificate })
+        Ok(Opened {
+            stream,
+            root,
+            certificate,
+        })
     }
 }
 
@@ -364,7 +415,11 @@ impl Wanted<'_> {
         }
         if header.length_bytes != self.length {
             let (got, expected) = (header.length_bytes, self.length);
-            return Err(Fault::Length { what: "model", got, expected });
+            return Err(Fault::Length {
+                what: "model",
+                got,
+                expected,
+            });
         }
         verify::expect("model offset", header.offset, offset)
     }
@@ -382,18 +437,25 @@ impl Opened {
         gateway: &Gateway,
         idle: Duration,
     ) -> Result<Option<tonic::codegen::Bytes>, ClientError> {
-        let message = gateway.within(idle, "model bytes", self.stream.message()).await?;
+        let message = gateway
+            .within(idle, "model bytes", self.stream.message())
+            .await?;
         match message.map(|message| message.part) {
             None => Ok(None),
             Some(Some(Part::Chunk(chunk))) if chunk.len() > MAX_CHUNK_BYTES => {
                 let (got, limit) = (chunk.len() as u64, MAX_CHUNK_BYTES as u64);
-                Err(gateway.fault(Fault::Limit { what: "model chunk", got, limit }))
+                Err(gateway.fault(Fault::Limit {
+                    what: "model chunk",
+                    got,
+                    limit,
+                }))
             }
             // Empty chunks make no progress: a stream of them is nothing else than silence.
             Some(Some(Part::Chunk(chunk))) if !chunk.is_empty() => Ok(Some(chunk)),
-            Some(_) => {
-                Err(gateway.fault(Fault::malformed("model stream", "has an empty or second header part")))
-            }
+            Some(_) => Err(gateway.fault(Fault::malformed(
+                "model stream",
+                "has an empty or second header part",
+            ))),
         }
     }
 }
@@ -415,7 +477,11 @@ struct Download {
 
 enum Sink {
     Memory(Vec<u8>),
-    File { path: PathBuf, part: PathBuf, file: File },
+    File {
+        path: PathBuf,
+        part: PathBuf,
+        file: File,
+    },
 }
 
 impl Download {
@@ -426,7 +492,9 @@ impl Download {
                 let mut part = path.clone().into_os_string();
                 part.push(".part");
                 let part = PathBuf::from(part);
-                let file = File::create(&part).await.map_err(|e| ClientError::io(&part, e))?;
+                let file = File::create(&part)
+                    .await
+                    .map_err(|e| ClientError::io(&part, e))?;
                 Sink::File { path, part, file }
             }
         };
@@ -450,7 +518,9 @@ impl Download {
         match &mut self.sink {
             Sink::Memory(bytes) => bytes.clear(),
             Sink::File { part, file, .. } => {
-                *file = File::create(&*part).await.map_err(|e| ClientError::io(&*part, e))?;
+                *file = File::create(&*part)
+                    .await
+                    .map_err(|e| ClientError::io(&*part, e))?;
             }
         }
         Ok(())
@@ -460,7 +530,11 @@ impl Download {
         let got = self.received.saturating_add(chunk.len() as u64);
         if got > self.length {
             let expected = self.length;
-            return Err(gateway.fault(Fault::Length { what: "model stream", got, expected }));
+            return Err(gateway.fault(Fault::Length {
+                what: "model stream",
+                got,
+                expected,
+            }));
         }
         if self.sources.len() < 2 && self.sources.iter().all(|s| s != gateway.address()) {
             self.sources.push(gateway.address().to_owned());
@@ -469,7 +543,9 @@ impl Download {
         match &mut self.sink {
             Sink::Memory(bytes) => bytes.extend_from_slice(chunk),
             Sink::File { part, file, .. } => {
-                file.write_all(chunk).await.map_err(|e| ClientError::io(&*part, e))?;
+                file.write_all(chunk)
+                    .await
+                    .map_err(|e| ClientError::io(&*part, e))?;
             }
         }
         self.received = got;
@@ -486,7 +562,10 @@ impl Download {
             self.alone = true;
             return Err(gateway.failed("bytes of several gateways do not make the model"));
         }
-        Err(gateway.fault(Fault::ModelBytes { expected: self.root, got }))
+        Err(gateway.fault(Fault::ModelBytes {
+            expected: self.root,
+            got,
+        }))
     }
 
     /// Takes the unfinished file away; that it may stay behind hurts nobody.
@@ -499,12 +578,18 @@ impl Download {
     async fn finish(self) -> Result<ModelBytes, ClientError> {
         match self.sink {
             Sink::Memory(bytes) => Ok(ModelBytes::Memory(bytes)),
-            Sink::File { path, part, mut file } => {
+            Sink::File {
+                path,
+                part,
+                mut file,
+            } => {
                 let io = |at: &Path, error| ClientError::io(at, error);
                 file.flush().await.map_err(|e| io(&part, e))?;
                 file.sync_all().await.map_err(|e| io(&part, e))?;
                 drop(file);
-                tokio::fs::rename(&part, &path).await.map_err(|e| io(&path, e))?;
+                tokio::fs::rename(&part, &path)
+                    .await
+                    .map_err(|e| io(&path, e))?;
                 Ok(ModelBytes::File(path))
             }
         }

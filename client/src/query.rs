@@ -3,11 +3,17 @@
 
 use cifer_chain::{
     Block, BlockHash, CommitCertificate, ContributorId, GenesisHash, Header, Height, ModelRoot,
-    PhaseRecord, RoundId, StateKey, StateProof, TaskId, TaskRecord, Transaction, TxHash, ValidatorId,
+    PhaseRecord, RoundId, StateKey, StateProof, TaskId, TaskRecord, Transaction, TxHash,
+    ValidatorId,
 };
 use cifer_genesis::Genesis;
 use cifer_proto::{MAX_GENESIS_RESPONSE_BYTES, MAX_PAGE_SIZE, v1};
 
+pub use crate::view::{
+    BlockView, ContributorView, ManifestView, PhaseView, ProofView, RejectionView,
+    RoundSummaryView, RoundView, RuleView, StatusView, TaskView, TensorView, TxSummaryView, TxView,
+    UpdateView, ValidatorView, ValidatorsView,
+};
 use crate::{
     client::Client,
     error::{ClientError, Fault},
@@ -15,11 +21,6 @@ use crate::{
     gateway::Gateway,
     verify::{self, Network, expect},
     view,
-};
-pub use crate::view::{
-    BlockView, ContributorView, ManifestView, PhaseView, ProofView, RejectionView, RoundSummaryView,
-    RoundView, RuleView, StatusView, TaskView, TensorView, TxSummaryView, TxView, UpdateView,
-    ValidatorView, ValidatorsView,
 };
 
 /// Passes over all gateways in search of the proof that a task is finished; some may lag a little.
@@ -87,16 +88,26 @@ impl Client {
     /// # Errors
     /// [`ClientError`]; of settings if no gateway has this address.
     pub async fn status_of(&self, address: &str) -> Result<StatusView, ClientError> {
-        let wanted = address.trim_end_matches('/');
-        let found = self.gateways().all().iter().find(|gateway| gateway.address() == wanted);
+        let wanted = address.strip_suffix('/').unwrap_or(address);
+        let found = self
+            .gateways()
+            .all()
+            .iter()
+            .find(|gateway| gateway.address() == wanted);
         let gateway = found.ok_or_else(|| {
-            ClientError::config("gateway address", address, "is not one of this client's gateways")
+            ClientError::config(
+                "gateway address",
+                address,
+                "is not one of this client's gateways",
+            )
         })?;
         self.status_at(gateway).await
     }
 
     async fn status_at(&self, gateway: &Gateway) -> Result<StatusView, ClientError> {
-        let answer = gateway.answer(gateway.query().get_status(v1::GetStatusRequest {})).await?;
+        let answer = gateway
+            .answer(gateway.query().get_status(v1::GetStatusRequest {}))
+            .await?;
         let status =
             view::status(gateway.address(), answer).map_err(|fault| gateway.fault(fault))?;
         if let Some(network) = self.network()
@@ -115,9 +126,12 @@ impl Client {
     /// [`ClientError`].
     pub async fn genesis(&self) -> Result<(Genesis, GenesisHash), ClientError> {
         ask!(self, |gateway| async {
-            let request = v1::GetGenesisRequest { include_toml: false };
-            let mut query =
-                gateway.query().max_decoding_message_size(MAX_GENESIS_RESPONSE_BYTES);
+            let request = v1::GetGenesisRequest {
+                include_toml: false,
+            };
+            let mut query = gateway
+                .query()
+                .max_decoding_message_size(MAX_GENESIS_RESPONSE_BYTES);
             let answer = gateway.answer(query.get_genesis(request)).await?;
             let check = || {
                 let genesis: Genesis = verify::decode("genesis document", &answer.borsh)?;
@@ -164,8 +178,12 @@ impl Client {
     }
 
     async fn tx_at(&self, gateway: &Gateway, hash: TxHash) -> Result<TxView, ClientError> {
-        let request = v1::GetTransactionRequest { hash: hash.as_bytes().to_vec() };
-        let answer = gateway.answer(gateway.query().get_transaction(request)).await?;
+        let request = v1::GetTransactionRequest {
+            hash: hash.as_bytes().to_vec(),
+        };
+        let answer = gateway
+            .answer(gateway.query().get_transaction(request))
+            .await?;
         let selector = BlockSelector::Height(Height(answer.height));
         let block = self.block_at(gateway, selector).await?;
         let read = || {
@@ -200,7 +218,10 @@ impl Client {
         round: Option<RoundId>,
     ) -> Result<RoundView, ClientError> {
         ask!(self, |gateway| async {
-            let request = v1::GetRoundRequest { task: task.0, round: round.map(|r| r.0) };
+            let request = v1::GetRoundRequest {
+                task: task.0,
+                round: round.map(|r| r.0),
+            };
             let answer = gateway.answer(gateway.query().get_round(request)).await?;
             read_round(self.network(), gateway.address(), task, round, &answer)
                 .map_err(|fault| gateway.fault(fault))
@@ -230,12 +251,20 @@ impl Client {
         while rounds.len() < limit {
             let missing = u32::try_from(limit - rounds.len()).unwrap_or(u32::MAX);
             let page_size = missing.min(MAX_PAGE_SIZE);
-            let request = v1::ListRoundsRequest { task: task.0, page_size, page_token };
+            let request = v1::ListRoundsRequest {
+                task: task.0,
+                page_size,
+                page_token,
+            };
             let page = gateway.answer(gateway.query().list_rounds(request)).await?;
             let length = page.rounds.len();
             if length > page_size as usize {
                 let (got, limit) = (length as u64, u64::from(page_size));
-                return Err(gateway.fault(Fault::Limit { what: "page of rounds", got, limit }));
+                return Err(gateway.fault(Fault::Limit {
+                    what: "page of rounds",
+                    got,
+                    limit,
+                }));
             }
             for round in &page.rounds {
                 rounds.push(view::round_summary(round).map_err(|fault| gateway.fault(fault))?);
@@ -256,7 +285,9 @@ impl Client {
     pub async fn validators(&self) -> Result<ValidatorsView, ClientError> {
         ask!(self, |gateway| async {
             let request = v1::ListValidatorsRequest {};
-            let answer = gateway.answer(gateway.query().list_validators(request)).await?;
+            let answer = gateway
+                .answer(gateway.query().list_validators(request))
+                .await?;
             read_validators(self.network(), gateway.address(), &answer)
                 .map_err(|fault| gateway.fault(fault))
         })
@@ -270,7 +301,9 @@ impl Client {
         ask!(self, |gateway| async {
             let contributor = id.key().as_bytes().to_vec();
             let request = v1::GetContributorRequest { contributor };
-            let answer = gateway.answer(gateway.query().get_contributor(request)).await?;
+            let answer = gateway
+                .answer(gateway.query().get_contributor(request))
+                .await?;
             view::contributor_view(gateway.address(), &answer)
                 .and_then(|view| expect("contributor", view.contributor, id).map(|()| view))
                 .map_err(|fault| gateway.fault(fault))
@@ -283,7 +316,9 @@ impl Client {
     /// [`ClientError`].
     pub async fn tasks(&self) -> Result<Vec<TaskView>, ClientError> {
         ask!(self, |gateway| async {
-            let answer = gateway.answer(gateway.query().list_tasks(v1::ListTasksRequest {})).await?;
+            let answer = gateway
+                .answer(gateway.query().list_tasks(v1::ListTasksRequest {}))
+                .await?;
             let tasks: Result<_, Fault> = answer.tasks.iter().map(view::task).collect();
             tasks.map_err(|fault| gateway.fault(fault))
         })
@@ -296,7 +331,9 @@ impl Client {
     pub async fn manifest(&self, task: TaskId) -> Result<ManifestView, ClientError> {
         ask!(self, |gateway| async {
             let request = v1::GetModelManifestRequest { task: task.0 };
-            let answer = gateway.answer(gateway.query().get_model_manifest(request)).await?;
+            let answer = gateway
+                .answer(gateway.query().get_model_manifest(request))
+                .await?;
             view::manifest(gateway.address(), &answer)
                 .and_then(|view| expect("task", view.task.task, task).map(|()| view))
                 .map_err(|fault| gateway.fault(fault))
@@ -313,8 +350,12 @@ impl Client {
     }
 
     async fn proof_at(&self, gateway: &Gateway, key: &ProofKey) -> Result<ProofView, ClientError> {
-        let request = v1::GetStateProofRequest { key: Some(key.to_request()) };
-        let answer = gateway.answer(gateway.query().get_state_proof(request)).await?;
+        let request = v1::GetStateProofRequest {
+            key: Some(key.to_request()),
+        };
+        let answer = gateway
+            .answer(gateway.query().get_state_proof(request))
+            .await?;
         read_proof(self.network(), gateway.address(), key, answer)
             .map_err(|fault| gateway.fault(fault))
     }
@@ -344,8 +385,9 @@ impl Client {
             let gateway = self.gateway(&mut attempts).await?;
             let error = match self.prove_task(&gateway, task).await {
                 Ok((_, record)) if record.phase == PhaseRecord::Complete => return Ok(()),
-                Ok((height, record)) => gateway
-                    .failed(format!("round {} goes on at height {height}", record.round)),
+                Ok((height, record)) => {
+                    gateway.failed(format!("round {} goes on at height {height}", record.round))
+                }
                 Err(error) => error,
             };
             attempts.failed_for_now(&gateway, error)?;
@@ -361,7 +403,9 @@ impl Client {
         let missing = || Fault::malformed("state of the task", "is proven absent");
         let value = proof.value.as_deref().ok_or_else(missing);
         let record = value.and_then(|value| verify::decode("state of the task", value));
-        record.map(|record| (proof.height, record)).map_err(|fault| gateway.fault(fault))
+        record
+            .map(|record| (proof.height, record))
+            .map_err(|fault| gateway.fault(fault))
     }
 }
 
@@ -372,9 +416,10 @@ impl ProofKey {
             Self::Contributor(id) => Key::Contributor(id.key().as_bytes().to_vec()),
             Self::Validator(id) => Key::Validator(id.key().as_bytes().to_vec()),
             Self::Task(task) => Key::Task(task.0),
-            Self::Round(task, round) => {
-                Key::Round(v1::RoundKey { task: task.0, round: round.0 })
-            }
+            Self::Round(task, round) => Key::Round(v1::RoundKey {
+                task: task.0,
+                round: round.0,
+            }),
             Self::Raw(bytes) => Key::Raw(bytes.clone()),
         }
     }
@@ -410,8 +455,11 @@ fn read_block(
         BlockSelector::Height(height) => expect("height", header.height, height)?,
         BlockSelector::Hash(asked) => expect("block hash", hash, asked)?,
     }
-    let transactions =
-        block.transactions.iter().map(|tx| view::tx_summary(&header.chain_id, tx)).collect();
+    let transactions = block
+        .transactions
+        .iter()
+        .map(|tx| view::tx_summary(&header.chain_id, tx))
+        .collect();
     Ok(BlockView {
         gateway: gateway.to_owned(),
         verified: network.is_some(),
@@ -425,7 +473,11 @@ fn read_block(
         validators_hash: header.validators,
         state_root: header.state_root,
         consensus_round: certificate.round,
-        signers: certificate.signatures.iter().map(|(signer, _)| *signer).collect(),
+        signers: certificate
+            .signatures
+            .iter()
+            .map(|(signer, _)| *signer)
+            .collect(),
         transactions,
         block,
     })
@@ -444,7 +496,10 @@ fn read_round(
     expect("round", summary.round, round.unwrap_or(summary.round))?;
     let certificate = verify::aggregate_certificate(answer.aggregate_certificate.as_ref())?;
     if summary.phase == PhaseView::Finalised && certificate.is_none() {
-        return Err(Fault::malformed("aggregate certificate", "is missing in a finalised round"));
+        return Err(Fault::malformed(
+            "aggregate certificate",
+            "is missing in a finalised round",
+        ));
     }
     let mut verified = false;
     if let (Some(network), Some(certificate)) = (network, &certificate) {
@@ -459,7 +514,10 @@ fn read_round(
     }
     let updates: Result<_, Fault> = answer.accepted.iter().map(view::update).collect();
     let rejections: Result<_, Fault> = answer.rejected.iter().map(view::rejection).collect();
-    let signers = certificate.iter().flat_map(|c| c.signatures.iter().map(|(id, _)| *id)).collect();
+    let signers = certificate
+        .iter()
+        .flat_map(|c| c.signatures.iter().map(|(id, _)| *id))
+        .collect();
     Ok(RoundView {
         gateway: gateway.to_owned(),
         verified,
@@ -473,7 +531,9 @@ fn read_round(
 }
 
 fn model_of(summary: &RoundSummaryView) -> Result<ModelRoot, Fault> {
-    summary.model_root.ok_or_else(|| Fault::malformed("model root", "is missing"))
+    summary
+        .model_root
+        .ok_or_else(|| Fault::malformed("model root", "is missing"))
 }
 
 fn read_validators(
@@ -488,7 +548,11 @@ fn read_validators(
         let ours = network.validators().entries().iter().copied();
         let theirs = validators.iter().map(|v| (v.id, v.power));
         if !ours.eq(theirs) {
-            let got = format!("{} validators of power {}", validators.len(), answer.total_power);
+            let got = format!(
+                "{} validators of power {}",
+                validators.len(),
+                answer.total_power
+            );
             return Err(Fault::mismatch("validator set", got, "the one of genesis"));
         }
     }
@@ -522,7 +586,9 @@ fn read_proof(
             value: answer.value.clone(),
             proof: answer.proof.clone(),
         };
-        verified.verify_state(&proof).map_err(|error| Fault::malformed("state proof", error))?;
+        verified
+            .verify_state(&proof)
+            .map_err(|error| Fault::malformed("state proof", error))?;
     }
     Ok(ProofView {
         gateway: gateway.to_owned(),

@@ -23,23 +23,37 @@ pub(crate) struct SignedRecord {
 impl SignedRecord {
     /// Reads the record; there is none before the first round. Without a path it lives in memory.
     pub(crate) fn load(path: Option<PathBuf>) -> Result<Self, ClientError> {
-        let mut record = Self { path, signed: BTreeMap::new() };
-        let Some(path) = &record.path else { return Ok(record) };
+        let mut record = Self {
+            path,
+            signed: BTreeMap::new(),
+        };
+        let Some(path) = &record.path else {
+            return Ok(record);
+        };
         let length = match fs::metadata(path) {
             Ok(metadata) => metadata.len(),
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(record),
             Err(error) => return Err(ClientError::io(path, error)),
         };
         let damaged = |reason: &str| {
-            let reason = format!("{reason}; it says which rounds were signed: restore it, or remove it after the current round");
-            ClientError::config("record of signed rounds", path.display().to_string(), reason)
+            let reason = format!(
+                "{reason}; it says which rounds were signed: restore it, or remove it after the current round"
+            );
+            ClientError::config(
+                "record of signed rounds",
+                path.display().to_string(),
+                reason,
+            )
         };
         if length > MAX_RECORD_BYTES {
-            return Err(damaged(&format!("has {length} bytes, the limit is {MAX_RECORD_BYTES}")));
+            return Err(damaged(&format!(
+                "has {length} bytes, the limit is {MAX_RECORD_BYTES}"
+            )));
         }
         let text = fs::read_to_string(path).map_err(|error| ClientError::io(path, error))?;
         for line in text.lines() {
-            let entry = parse(line).ok_or_else(|| damaged("has a line that is not `task round id`"))?;
+            let entry =
+                parse(line).ok_or_else(|| damaged("has a line that is not `task round id`"))?;
             record.signed.insert(entry.0, entry.1);
         }
         Ok(record)
@@ -62,8 +76,13 @@ impl SignedRecord {
         id: Hash32,
     ) -> Result<(), ClientError> {
         self.signed.insert(task, (round, id));
-        let Some(path) = &self.path else { return Ok(()) };
-        let lines = self.signed.iter().map(|(task, (round, id))| format!("{task} {round} {id}\n"));
+        let Some(path) = &self.path else {
+            return Ok(());
+        };
+        let lines = self
+            .signed
+            .iter()
+            .map(|(task, (round, id))| format!("{task} {round} {id}\n"));
         let mut new = path.clone().into_os_string();
         new.push(".new");
         fs::write(&new, lines.collect::<String>())
@@ -109,7 +128,10 @@ mod tests {
         for text in ["0 1", "0 1 zz", "x 1 00", "0 1 \u{7f}"] {
             fs::write(&path, text).unwrap();
             let error = SignedRecord::load(Some(path.clone())).unwrap_err();
-            assert!(error.to_string().contains("record of signed rounds"), "{error}");
+            assert!(
+                error.to_string().contains("record of signed rounds"),
+                "{error}"
+            );
         }
     }
 }

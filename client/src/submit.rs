@@ -54,11 +54,14 @@ impl Payload {
         let mut hasher = blake3::Hasher::new();
         match self {
             Self::Memory(bytes) => hasher.update(bytes),
-            Self::File(path) => {
-                hasher.update_mmap_rayon(path).map_err(|e| ClientError::io(path, e))?
-            }
+            Self::File(path) => hasher
+                .update_mmap_rayon(path)
+                .map_err(|e| ClientError::io(path, e))?,
         };
-        Ok((BlobHash::from_bytes(*hasher.finalize().as_bytes()), hasher.count()))
+        Ok((
+            BlobHash::from_bytes(*hasher.finalize().as_bytes()),
+            hasher.count(),
+        ))
     }
 }
 
@@ -192,10 +195,18 @@ impl Client {
         task: TaskId,
         contributor: Option<ContributorId>,
     ) -> Result<CurrentRound, ClientError> {
-        let key = contributor.map(|id| id.key().as_bytes().to_vec()).unwrap_or_default();
-        let request = v1::GetCurrentRoundRequest { task: task.0, contributor: key };
-        let answer = gateway.answer(gateway.contribute().get_current_round(request)).await?;
-        self.read_current_round(gateway, task, &answer).map_err(|fault| gateway.fault(fault))
+        let key = contributor
+            .map(|id| id.key().as_bytes().to_vec())
+            .unwrap_or_default();
+        let request = v1::GetCurrentRoundRequest {
+            task: task.0,
+            contributor: key,
+        };
+        let answer = gateway
+            .answer(gateway.contribute().get_current_round(request))
+            .await?;
+        self.read_current_round(gateway, task, &answer)
+            .map_err(|fault| gateway.fault(fault))
     }
 
     fn read_current_round(
@@ -209,7 +220,11 @@ impl Client {
         verify::expect("task of the round", round.task, task.0)?;
         if let Some(network) = self.network() {
             if answer.chain_id != network.chain_id() {
-                return Err(Fault::mismatch("chain id", &answer.chain_id, network.chain_id()));
+                return Err(Fault::mismatch(
+                    "chain id",
+                    &answer.chain_id,
+                    network.chain_id(),
+                ));
             }
             network.check_finished(task, RoundId(round.round), answer.finished)?;
         }
@@ -253,7 +268,11 @@ impl Client {
             match result {
                 Ok(()) => {}
                 Err(ClientError::Refused { gateway, refusal }) => {
-                    return Ok(Submission::Refused { update_id, refusal, gateway });
+                    return Ok(Submission::Refused {
+                        update_id,
+                        refusal,
+                        gateway,
+                    });
                 }
                 Err(error) => return Err(error),
             }
@@ -279,7 +298,8 @@ impl Client {
         if let Some(error) = upload.take_error() {
             return Err(error);
         }
-        self.read_verdict(gateway, signed, &answer?).map_err(|fault| gateway.fault(fault))
+        self.read_verdict(gateway, signed, &answer?)
+            .map_err(|fault| gateway.fault(fault))
     }
 
     /// Waits as long as the upload makes progress, then for the verdict.
@@ -295,8 +315,11 @@ impl Client {
         let mut answer = std::pin::pin!(client.submit_update(requests));
         let mut seen = 0;
         loop {
-            let limit =
-                if seen >= total { options.verdict_timeout } else { options.idle_timeout };
+            let limit = if seen >= total {
+                options.verdict_timeout
+            } else {
+                options.idle_timeout
+            };
             match tokio::time::timeout(limit, &mut answer).await {
                 Ok(result) => {
                     return result
@@ -306,7 +329,11 @@ impl Client {
                 Err(_) => {
                     let sent = upload.sent.load(Ordering::Relaxed);
                     if sent == seen {
-                        let what = if sent >= total { "verdict" } else { "upload progress" };
+                        let what = if sent >= total {
+                            "verdict"
+                        } else {
+                            "upload progress"
+                        };
                         return Err(gateway.failed(format!("no {what} within {limit:?}")));
                     }
                     seen = sent;
@@ -324,21 +351,36 @@ impl Client {
         let missing = || Fault::malformed("verdict", "is missing");
         let network = self.network().ok_or_else(missing)?;
         let update_id = signed.id(network.chain_id());
-        verify::expect("update id", verify::hash32("update id", &answer.update_id)?, update_id)?;
+        verify::expect(
+            "update id",
+            verify::hash32("update id", &answer.update_id)?,
+            update_id,
+        )?;
         let gateway = gateway.address().to_owned();
         match answer.verdict.as_ref().ok_or_else(missing)? {
             Verdict::Certified(certified) => {
                 let tx = TxHash(verify::hash32("transaction hash", &certified.tx_hash)?);
                 let receipts = verify::signatures("availability receipt", &certified.receipts)?;
                 network.check_receipts(signed, &receipts)?;
-                Ok(Submission::Certified { update_id, tx, receipts, gateway })
+                Ok(Submission::Certified {
+                    update_id,
+                    tx,
+                    receipts,
+                    gateway,
+                })
             }
             Verdict::Rejected(rejected) => {
                 let reason = verify::reject_reason(rejected.reason())?;
                 let votes = verify::signatures("signed rejection", &rejected.rejections)?;
                 let certified = network.check_rejections(signed, reason, &votes)?;
                 let tx = verify::optional_tx("transaction hash", &rejected.tx_hash)?;
-                Ok(Submission::Rejected { update_id, reason, certified, tx, gateway })
+                Ok(Submission::Rejected {
+                    update_id,
+                    reason,
+                    certified,
+                    tx,
+                    gateway,
+                })
             }
         }
     }
@@ -354,7 +396,9 @@ impl Client {
         let mut attempts = self.gateways().attempts();
         loop {
             let gateway = self.gateway(&mut attempts).await?;
-            let request = v1::RegisterRequest { registration_borsh: registration_borsh.clone() };
+            let request = v1::RegisterRequest {
+                registration_borsh: registration_borsh.clone(),
+            };
             let result = match gateway.answer(gateway.contribute().register(request)).await {
                 Ok(answer) => verify::hash32("transaction hash", &answer.tx_hash)
                     .map(TxHash)
@@ -376,8 +420,12 @@ impl Client {
         let mut attempts = self.gateways().attempts();
         loop {
             let gateway = self.gateway(&mut attempts).await?;
-            let request = v1::GetUpdateOutcomeRequest { update_id: update_id.0.to_vec() };
-            let result = match gateway.answer(gateway.contribute().get_update_outcome(request)).await
+            let request = v1::GetUpdateOutcomeRequest {
+                update_id: update_id.0.to_vec(),
+            };
+            let result = match gateway
+                .answer(gateway.contribute().get_update_outcome(request))
+                .await
             {
                 Ok(answer) => read_outcome(&gateway, update_id, answer.outcome.as_ref())
                     .map_err(|fault| gateway.fault(fault)),
@@ -397,7 +445,11 @@ fn read_outcome(
     outcome: Option<&v1::UpdateOutcome>,
 ) -> Result<OutcomeView, Fault> {
     let outcome = outcome.ok_or_else(|| Fault::malformed("outcome", "is missing"))?;
-    verify::expect("update id", verify::hash32("update id", &outcome.update_id)?, update_id)?;
+    verify::expect(
+        "update id",
+        verify::hash32("update id", &outcome.update_id)?,
+        update_id,
+    )?;
     let state = match outcome.state() {
         v1::UpdateState::Unspecified => {
             return Err(Fault::malformed("update state", "is unspecified"));
@@ -415,7 +467,9 @@ fn read_outcome(
         round: RoundId(outcome.round),
         tx: verify::optional_tx("transaction hash", &outcome.tx_hash)?,
         height: outcome.height.map(Height),
-        reason: verify::reject_reason(outcome.reason()).ok().map(verify::reject_reason_name),
+        reason: verify::reject_reason(outcome.reason())
+            .ok()
+            .map(verify::reject_reason_name),
         model_root: verify::optional_hash("model root", &outcome.model_root)?.map(ModelRoot),
         gateway: gateway.address().to_owned(),
     })
@@ -438,7 +492,10 @@ impl Upload {
     }
 
     fn take_error(&self) -> Option<ClientError> {
-        self.error.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.error
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
     }
 }
 
@@ -490,7 +547,9 @@ impl Source {
 /// The header and the payload in chunks, read as the transport asks for them. A file that fails ends
 /// the stream and leaves its error in `upload`.
 fn requests(header: v1::UpdateHeader, source: Source, upload: Arc<Upload>) -> Requests {
-    let header = v1::SubmitUpdateRequest { part: Some(Part::Header(header)) };
+    let header = v1::SubmitUpdateRequest {
+        part: Some(Part::Header(header)),
+    };
     let chunks = stream::unfold((source, upload), |(mut source, upload)| async move {
         match source.next().await {
             Ok(chunk) if chunk.is_empty() => None,
@@ -508,7 +567,9 @@ fn requests(header: v1::UpdateHeader, source: Source, upload: Arc<Upload>) -> Re
 }
 
 const fn request(chunk: Bytes) -> v1::SubmitUpdateRequest {
-    v1::SubmitUpdateRequest { part: Some(Part::Chunk(chunk)) }
+    v1::SubmitUpdateRequest {
+        part: Some(Part::Chunk(chunk)),
+    }
 }
 
 impl From<v1::ContributorStanding> for Standing {

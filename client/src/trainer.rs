@@ -59,12 +59,19 @@ impl Trainer {
         if config.attack.flips_labels() {
             shard = shard.with_flipped_labels();
         }
-        let omniscient =
-            matches!(config.attack, Attack::Alie { .. } | Attack::InnerProduct { .. });
+        let omniscient = matches!(
+            config.attack,
+            Attack::Alie { .. } | Attack::InnerProduct { .. }
+        );
         let others = if omniscient { honest_count(&config) } else { 0 };
         let honest = (0..others).map(|index| Ok((index, federated.shard(index)?)));
         let honest = honest.collect::<Result<_, ClientError>>()?;
-        Ok(Self { config, task: federated, shard, honest })
+        Ok(Self {
+            config,
+            task: federated,
+            shard,
+            honest,
+        })
     }
 
     /// The task trained, for example to evaluate a model.
@@ -78,7 +85,9 @@ impl Trainer {
     /// # Errors
     /// [`ClientError::Training`], above all when training diverges, and [`ClientError::Attack`].
     pub fn update(&self, round: RoundId, base: &[f32]) -> Result<TrainedUpdate, ClientError> {
-        let own = self.task.train(&self.shard, self.config.index, round.0, base)?;
+        let own = self
+            .task
+            .train(&self.shard, self.config.index, round.0, base)?;
         let honest = self
             .honest
             .iter()
@@ -120,7 +129,10 @@ impl TrainedUpdate {
         // `as` saturates, and makes zero of NaN.
         let ppm = |value: f64| (value * 1e6) as u64;
         let accuracy_ppm = u32::try_from(ppm(self.accuracy)).unwrap_or(u32::MAX);
-        Metrics { loss_ppm: ppm(self.loss), accuracy_ppm }
+        Metrics {
+            loss_ppm: ppm(self.loss),
+            accuracy_ppm,
+        }
     }
 }
 
@@ -132,9 +144,18 @@ fn check_manifest(federated: &FederatedTask, task: &Task) -> Result<(), ClientEr
     let ours: Vec<_> = federated
         .manifest()
         .into_iter()
-        .map(|tensor| (tensor.name, tensor.shape.iter().map(|d| *d as u64).collect::<Vec<_>>()))
+        .map(|tensor| {
+            (
+                tensor.name,
+                tensor.shape.iter().map(|d| *d as u64).collect::<Vec<_>>(),
+            )
+        })
         .collect();
-    let theirs: Vec<_> = task.tensors.iter().map(|t| (t.name.clone(), t.shape.clone())).collect();
+    let theirs: Vec<_> = task
+        .tensors
+        .iter()
+        .map(|t| (t.name.clone(), t.shape.clone()))
+        .collect();
     if ours == theirs {
         return Ok(());
     }

@@ -45,7 +45,10 @@ impl Network {
         let light = LightClient::new(&genesis).map_err(|error| refused(error.to_string()))?;
         for task in &genesis.tasks {
             if payload_bytes(task).is_none() {
-                return Err(refused(format!("the model of task {} is too large", task.id)));
+                return Err(refused(format!(
+                    "the model of task {} is too large",
+                    task.id
+                )));
             }
         }
         Ok(Self { genesis, light })
@@ -82,7 +85,12 @@ impl Network {
     pub fn task(&self, id: TaskId) -> Result<&Task, ClientError> {
         let found = self.genesis.tasks.iter().find(|task| task.id == id);
         found.ok_or_else(|| {
-            let known: Vec<_> = self.genesis.tasks.iter().map(|t| t.id.to_string()).collect();
+            let known: Vec<_> = self
+                .genesis
+                .tasks
+                .iter()
+                .map(|t| t.id.to_string())
+                .collect();
             let reason = format!("there is no such task; there are {}", known.join(", "));
             ClientError::config("task", id.to_string(), reason)
         })
@@ -104,7 +112,9 @@ impl Network {
     ) -> Result<(), Fault> {
         expect("certified task", certificate.statement.task, task.id)?;
         let verified = self.light.verify_model(certificate);
-        verified.map(drop).map_err(|source| not_valid("aggregate certificate", source))
+        verified
+            .map(drop)
+            .map_err(|source| not_valid("aggregate certificate", source))
     }
 
     /// Checks that `root` is a model of the task: certified, or the initial one.
@@ -133,7 +143,11 @@ impl Network {
     ) -> Result<Provenance, Fault> {
         if round == RoundId(0) && base != task.initial_model {
             let proven = task.initial_model;
-            return Err(Fault::Root { round: round.0, claimed: base, proven });
+            return Err(Fault::Root {
+                round: round.0,
+                claimed: base,
+                proven,
+            });
         }
         // The initial model needs no certificate, whatever comes with it.
         let certificate = certificate.filter(|_| round != RoundId(0));
@@ -141,9 +155,11 @@ impl Network {
         match certificate.map(|certificate| certificate.statement.round) {
             None if round == RoundId(0) => Ok(Provenance::Direct),
             Some(certified) if certified.next() == Some(round) => Ok(Provenance::Direct),
-            Some(certified) if certified >= round => {
-                Err(Fault::mismatch("certified round", certified, format!("one below {round}")))
-            }
+            Some(certified) if certified >= round => Err(Fault::mismatch(
+                "certified round",
+                certified,
+                format!("one below {round}"),
+            )),
             _ => Ok(Provenance::Gap),
         }
     }
@@ -164,8 +180,14 @@ impl Network {
         signed: &SignedUpdate,
         receipts: &Availability,
     ) -> Result<(), Fault> {
-        verify_verdicts(signed, Verdict::Available, receipts, self.chain_id(), self.light.validators())
-            .map_err(|source| not_valid("set of availability receipts", source.into()))
+        verify_verdicts(
+            signed,
+            Verdict::Available,
+            receipts,
+            self.chain_id(),
+            self.light.validators(),
+        )
+        .map_err(|source| not_valid("set of availability receipts", source.into()))
     }
 
     /// Checks signed rejections. Returns whether they are a certificate (more than two thirds of the
@@ -179,7 +201,13 @@ impl Network {
         use cifer_chain::CertificateError as E;
         let fault = |source: E| not_valid("set of signed rejections", source.into());
         let verdict = Verdict::Rejected(reason);
-        match verify_verdicts(signed, verdict, rejections, self.chain_id(), self.light.validators()) {
+        match verify_verdicts(
+            signed,
+            verdict,
+            rejections,
+            self.chain_id(),
+            self.light.validators(),
+        ) {
             Ok(()) => return Ok(true),
             Err(E::ShortOfPower { signed, total }) if signed.is_more_than_one_third_of(total) => {}
             Err(error) => return Err(fault(error)),
@@ -207,11 +235,19 @@ impl Network {
         let max = task.rounds.max_rounds;
         let last = max != 0 && round.0.checked_add(1) == Some(max);
         if finished && !last {
-            let expected = if max == 0 { "never".to_owned() } else { format!("{}", max - 1) };
+            let expected = if max == 0 {
+                "never".to_owned()
+            } else {
+                format!("{}", max - 1)
+            };
             return Err(Fault::mismatch("last round", round, expected));
         }
         if max != 0 && round.0 >= max {
-            return Err(Fault::Limit { what: "round", got: round.0, limit: max - 1 });
+            return Err(Fault::Limit {
+                what: "round",
+                got: round.0,
+                limit: max - 1,
+            });
         }
         Ok(())
     }
@@ -230,7 +266,11 @@ pub(crate) fn expect<T: PartialEq + std::fmt::Display>(
     got: T,
     expected: T,
 ) -> Result<(), Fault> {
-    if got == expected { Ok(()) } else { Err(Fault::mismatch(field, got, expected)) }
+    if got == expected {
+        Ok(())
+    } else {
+        Err(Fault::mismatch(field, got, expected))
+    }
 }
 
 /// Decodes canonical bytes to the last one.
@@ -239,7 +279,11 @@ pub(crate) fn decode<T: BorshDeserialize>(field: &'static str, bytes: &[u8]) -> 
 }
 
 pub(crate) fn bytes32(field: &'static str, bytes: &[u8]) -> Result<[u8; 32], Fault> {
-    bytes.try_into().map_err(|_| Fault::Length { what: field, got: bytes.len() as u64, expected: 32 })
+    bytes.try_into().map_err(|_| Fault::Length {
+        what: field,
+        got: bytes.len() as u64,
+        expected: 32,
+    })
 }
 
 pub(crate) fn hash32(field: &'static str, bytes: &[u8]) -> Result<Hash32, Fault> {
@@ -252,7 +296,11 @@ pub(crate) fn model_root(field: &'static str, bytes: &[u8]) -> Result<ModelRoot,
 
 /// An absent hash is empty.
 pub(crate) fn optional_hash(field: &'static str, bytes: &[u8]) -> Result<Option<Hash32>, Fault> {
-    if bytes.is_empty() { Ok(None) } else { hash32(field, bytes).map(Some) }
+    if bytes.is_empty() {
+        Ok(None)
+    } else {
+        hash32(field, bytes).map(Some)
+    }
 }
 
 pub(crate) fn optional_tx(field: &'static str, bytes: &[u8]) -> Result<Option<TxHash>, Fault> {
@@ -278,15 +326,23 @@ pub(crate) fn signatures(
 ) -> Result<Availability, Fault> {
     let limit = cifer_chain::validators::MAX_VALIDATORS;
     if list.len() > limit {
-        return Err(Fault::Limit { what: field, got: list.len() as u64, limit: limit as u64 });
+        return Err(Fault::Limit {
+            what: field,
+            got: list.len() as u64,
+            limit: limit as u64,
+        });
     }
     list.iter()
         .map(|item| {
-            let bytes = item.signature.as_slice().try_into().map_err(|_| Fault::Length {
-                what: field,
-                got: item.signature.len() as u64,
-                expected: 64,
-            })?;
+            let bytes = item
+                .signature
+                .as_slice()
+                .try_into()
+                .map_err(|_| Fault::Length {
+                    what: field,
+                    got: item.signature.len() as u64,
+                    expected: 64,
+                })?;
             Ok((validator(field, &item.validator)?, Signature(bytes)))
         })
         .collect()
@@ -295,7 +351,9 @@ pub(crate) fn signatures(
 pub(crate) fn aggregate_certificate(
     certificate: Option<&v1::Certificate>,
 ) -> Result<Option<AggregateCertificate>, Fault> {
-    certificate.map(|c| decode("aggregate certificate", &c.borsh)).transpose()
+    certificate
+        .map(|c| decode("aggregate certificate", &c.borsh))
+        .transpose()
 }
 
 pub(crate) fn commit_certificate(
@@ -311,9 +369,7 @@ pub(crate) fn reject_reason(value: v1::RejectReason) -> Result<RejectReason, Fau
         v1::RejectReason::WrongLength => Ok(RejectReason::WrongLength),
         v1::RejectReason::NotFinite => Ok(RejectReason::NotFinite),
         v1::RejectReason::OutOfRange => Ok(RejectReason::OutOfRange),
-        v1::RejectReason::Unspecified => {
-            Err(Fault::malformed("reject reason", "is unspecified"))
-        }
+        v1::RejectReason::Unspecified => Err(Fault::malformed("reject reason", "is unspecified")),
     }
 }
 

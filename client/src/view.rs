@@ -298,10 +298,12 @@ pub struct ProofView {
 
 fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    bytes
+        .iter()
+        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
 }
 
 fn as_hex<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
@@ -349,7 +351,12 @@ pub(crate) fn status(gateway: &str, answer: v1::GetStatusResponse) -> Result<Sta
         earliest_height: Height(answer.earliest_height),
         syncing: answer.syncing,
         healthy: answer.healthy,
-        problems: answer.problems.iter().take(32).map(|problem| cut(problem)).collect(),
+        problems: answer
+            .problems
+            .iter()
+            .take(32)
+            .map(|problem| cut(problem))
+            .collect(),
         safety_failure: answer.safety_failure,
         peers: answer.peers,
         mempool_txs: answer.mempool_txs,
@@ -360,10 +367,7 @@ pub(crate) fn status(gateway: &str, answer: v1::GetStatusResponse) -> Result<Sta
 }
 
 /// Made from the decoded transaction, not from what the gateway says about it.
-pub(crate) fn tx_summary(
-    chain_id: &str,
-    transaction: &cifer_chain::Transaction,
-) -> TxSummaryView {
+pub(crate) fn tx_summary(chain_id: &str, transaction: &cifer_chain::Transaction) -> TxSummaryView {
     use cifer_chain::{Culprit, Transaction as T};
     let (kind, at, subject) = match transaction {
         T::Register(registration) => ("register", None, Some(registration.contributor.to_string())),
@@ -377,9 +381,11 @@ pub(crate) fn tx_summary(
             let at = Some((update.task, update.round));
             ("rejection", at, Some(update.contributor.to_string()))
         }
-        T::Aggregate(certificate) => {
-            ("aggregate", Some((certificate.statement.task, certificate.statement.round)), None)
-        }
+        T::Aggregate(certificate) => (
+            "aggregate",
+            Some((certificate.statement.task, certificate.statement.round)),
+            None,
+        ),
         T::Evidence(evidence) => {
             let culprit = match evidence.culprit() {
                 Culprit::Validator(id) => id.to_string(),
@@ -451,7 +457,12 @@ pub(crate) fn validator_view(item: &v1::Validator) -> Result<ValidatorView, Faul
         name: cut(&item.name),
         power: VotingPower(item.power),
         consensus_address: cut(&item.consensus_address),
-        data_addresses: item.data_addresses.iter().take(16).map(|a| cut(a)).collect(),
+        data_addresses: item
+            .data_addresses
+            .iter()
+            .take(16)
+            .map(|a| cut(a))
+            .collect(),
         faults: item.faults,
         connected: item.connected,
     })

@@ -31,20 +31,31 @@ fn spec() -> TaskSpec {
 }
 
 fn le_bytes(values: &[f32]) -> Vec<u8> {
-    values.iter().flat_map(|value| value.to_le_bytes()).collect()
+    values
+        .iter()
+        .flat_map(|value| value.to_le_bytes())
+        .collect()
 }
 
 /// A network that trains digits for three rounds.
 fn digits() -> Ledger {
     let task = FederatedTask::new(spec()).unwrap();
     let tensor = |t: cifer_training::TensorSpec| {
-        Tensor::f32(t.name, &t.shape.iter().map(|d| *d as u64).collect::<Vec<_>>())
+        Tensor::f32(
+            t.name,
+            &t.shape.iter().map(|d| *d as u64).collect::<Vec<_>>(),
+        )
     };
     let tensors = task.manifest().into_iter().map(tensor).collect();
-    Ledger::with(CONTRIBUTORS, le_bytes(&task.initial_model()), tensors, |genesis| {
-        genesis.tasks[0].rounds.max_rounds = ROUNDS;
-        genesis.tasks[0].rounds.min_updates = 1;
-    })
+    Ledger::with(
+        CONTRIBUTORS,
+        le_bytes(&task.initial_model()),
+        tensors,
+        |genesis| {
+            genesis.tasks[0].rounds.max_rounds = ROUNDS;
+            genesis.tasks[0].rounds.min_updates = 1;
+        },
+    )
 }
 
 fn config(index: usize, attack: Attack) -> ContributorConfig {
@@ -63,7 +74,10 @@ fn config(index: usize, attack: Attack) -> ContributorConfig {
     }
 }
 
-type Outcome = (Result<ContributorSummary, ClientError>, Vec<ContributorEvent>);
+type Outcome = (
+    Result<ContributorSummary, ClientError>,
+    Vec<ContributorEvent>,
+);
 
 async fn run(client: Client, config: ContributorConfig, cancel: CancellationToken) -> Outcome {
     let events = Arc::new(Mutex::new(Vec::new()));
@@ -77,7 +91,11 @@ async fn run(client: Client, config: ContributorConfig, cancel: CancellationToke
 /// All contributors at once, the last one with this attack.
 async fn train(setup: &Setup, attack: Attack) -> Vec<Outcome> {
     let running = (0..CONTRIBUTORS).map(|index| {
-        let attack = if index + 1 == CONTRIBUTORS { attack } else { Attack::None };
+        let attack = if index + 1 == CONTRIBUTORS {
+            attack
+        } else {
+            Attack::None
+        };
         let client = setup.client();
         tokio::spawn(run(client, config(index, attack), CancellationToken::new()))
     });
@@ -98,9 +116,15 @@ fn updates(events: &[ContributorEvent]) -> Vec<&UpdateReport> {
 fn accuracy(setup: &Setup) -> f64 {
     let root = testing::current(&cifer_chain::Store::state(&setup.ledger.store)).model;
     let bytes = setup.ledger.model(&root).unwrap().0;
-    let values: Vec<f32> =
-        bytes.chunks(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect();
-    FederatedTask::new(spec()).unwrap().evaluate(&values).unwrap().accuracy
+    let values: Vec<f32> = bytes
+        .chunks(4)
+        .map(|b| f32::from_le_bytes(b.try_into().unwrap()))
+        .collect();
+    FederatedTask::new(spec())
+        .unwrap()
+        .evaluate(&values)
+        .unwrap()
+        .accuracy
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -112,10 +136,16 @@ async fn honest_contributors_train_to_the_end() {
         assert_eq!((summary.rounds, summary.certified), (ROUNDS, ROUNDS));
         assert!(matches!(events[0], ContributorEvent::Started { .. }));
         assert!(matches!(events.last(), Some(ContributorEvent::Finished(_))));
-        let rounds: Vec<u64> = updates(&events).iter().map(|update| update.round.0).collect();
+        let rounds: Vec<u64> = updates(&events)
+            .iter()
+            .map(|update| update.round.0)
+            .collect();
         assert_eq!(rounds, [0, 1, 2]);
         let line = serde_json::to_value(&events[1]).unwrap();
-        assert_eq!((&line["event"], &line["outcome"]), (&"update".into(), &"certified".into()));
+        assert_eq!(
+            (&line["event"], &line["outcome"]),
+            (&"update".into(), &"certified".into())
+        );
     }
     let accuracy = accuracy(&setup);
     assert!(accuracy > 0.8, "three rounds of digits gave {accuracy}");
@@ -154,7 +184,11 @@ async fn not_a_number_is_rejected_with_signatures() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_attack_can_be_sent() {
-    for attack in [Attack::Alie { z: None }, Attack::InnerProduct { tau: 3.0 }, Attack::LabelFlip] {
+    for attack in [
+        Attack::Alie { z: None },
+        Attack::InnerProduct { tau: 3.0 },
+        Attack::LabelFlip,
+    ] {
         let setup = Setup::new(digits(), &[Lie::None]).await;
         for (result, _) in train(&setup, attack).await {
             assert_eq!(result.unwrap().certified, ROUNDS, "{attack}");
@@ -169,10 +203,20 @@ fn omniscient_attackers_know_the_honest_updates() {
     let task = &network.genesis.tasks[0];
     let base = FederatedTask::new(spec()).unwrap().initial_model();
     let update = |index, attack| {
-        let config = TrainerConfig { spec: spec(), index, attack, byzantine: 1 };
+        let config = TrainerConfig {
+            spec: spec(),
+            index,
+            attack,
+            byzantine: 1,
+        };
         let trainer = Trainer::new(config, task).unwrap();
-        let payload = trainer.update(cifer_chain::RoundId(0), &base).unwrap().payload;
-        let values = payload.chunks(4).map(|b| f32::from_le_bytes(b.try_into().unwrap()));
+        let payload = trainer
+            .update(cifer_chain::RoundId(0), &base)
+            .unwrap()
+            .payload;
+        let values = payload
+            .chunks(4)
+            .map(|b| f32::from_le_bytes(b.try_into().unwrap()));
         values.collect::<Vec<f32>>()
     };
     let honest: Vec<_> = (0..2).map(|index| update(index, Attack::None)).collect();
@@ -196,7 +240,10 @@ async fn a_file_is_sent_as_it_is() {
     let (result, events) = run(setup.client(), config, CancellationToken::new()).await;
     assert_eq!(result.unwrap().reason, FinishReason::Rounds);
     let update = updates(&events)[0];
-    assert_eq!((update.result, update.samples), (UpdateResult::Certified, 5));
+    assert_eq!(
+        (update.result, update.samples),
+        (UpdateResult::Certified, 5)
+    );
     let hash = cifer_chain::BlobHash::from_bytes(*blake3::hash(&payload).as_bytes());
     assert_eq!(setup.ledger.payload(&hash), Some(payload));
 }
@@ -213,9 +260,13 @@ async fn rounds_that_abort_or_run_out_lead_to_the_next() {
         }
     };
     let config = config(0, Attack::None);
-    let summary =
-        contribute(setup.client(), config, CancellationToken::new(), report).await.unwrap();
-    assert_eq!((summary.rounds, summary.reason), (2, FinishReason::Complete));
+    let summary = contribute(setup.client(), config, CancellationToken::new(), report)
+        .await
+        .unwrap();
+    assert_eq!(
+        (summary.rounds, summary.reason),
+        (2, FinishReason::Complete)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -236,7 +287,10 @@ async fn another_model_than_the_task_s_is_refused() {
     let config = config(0, Attack::None);
     let (result, _) = run(setup.client(), config, CancellationToken::new()).await;
     let error = result.unwrap_err();
-    assert!(matches!(error, ClientError::Config { field: "model", .. }), "{error}");
+    assert!(
+        matches!(error, ClientError::Config { field: "model", .. }),
+        "{error}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -263,7 +317,11 @@ async fn a_restart_with_other_settings_signs_nothing_twice() {
     // The first run signs and gets no answer.
     let cancel = CancellationToken::new();
     let running = tokio::spawn(run(setup.client(), first.clone(), cancel.clone()));
-    while setup.gateways[0].submissions.load(std::sync::atomic::Ordering::SeqCst) == 0 {
+    while setup.gateways[0]
+        .submissions
+        .load(std::sync::atomic::Ordering::SeqCst)
+        == 0
+    {
         tokio::task::yield_now().await;
     }
     cancel.cancel();
@@ -281,7 +339,9 @@ async fn a_restart_with_other_settings_signs_nothing_twice() {
             stop.cancel();
         }
     };
-    contribute(setup.client(), second, cancel, report).await.unwrap();
+    contribute(setup.client(), second, cancel, report)
+        .await
+        .unwrap();
     let events = seen.lock().unwrap().clone();
     assert!(updates(&events).is_empty(), "{events:?}");
 }

@@ -30,7 +30,10 @@ fn bytes(model: &VerifiedModel) -> &[u8] {
 async fn falls_over(lie: Lie, expected: impl Fn(&Fault) -> bool) {
     let setup = Setup::new(ledger(), &[lie, Lie::None]).await;
     let client = setup.client();
-    let current = client.fetch_current(TASK, ModelTarget::Memory).await.unwrap();
+    let current = client
+        .fetch_current(TASK, ModelTarget::Memory)
+        .await
+        .unwrap();
     assert_eq!(current.round.round, RoundId(1));
     assert_eq!(bytes(&current.model), model_bytes(1, FLOATS));
     assert_eq!(current.model.gateway, setup.gateways[1].address);
@@ -40,14 +43,21 @@ async fn falls_over(lie: Lie, expected: impl Fn(&Fault) -> bool) {
     assert!(expected(&faults[0].1), "{lie:?}: {:?}", faults[0].1);
     // It is not asked again.
     let asked = setup.gateways[0].downloads.load(Ordering::SeqCst);
-    client.fetch_current(TASK, ModelTarget::Memory).await.unwrap();
+    client
+        .fetch_current(TASK, ModelTarget::Memory)
+        .await
+        .unwrap();
     assert_eq!(setup.gateways[0].downloads.load(Ordering::SeqCst), asked);
 }
 
 #[tokio::test]
 async fn an_honest_gateway_is_enough() {
     let setup = Setup::new(ledger(), &[Lie::None]).await;
-    let current = setup.client().fetch_current(TASK, ModelTarget::Memory).await.unwrap();
+    let current = setup
+        .client()
+        .fetch_current(TASK, ModelTarget::Memory)
+        .await
+        .unwrap();
     assert_eq!(bytes(&current.model), model_bytes(1, FLOATS));
     assert_eq!(current.model.round(), Some(RoundId(0)));
     assert_eq!(current.round.base, current.model.root);
@@ -58,35 +68,57 @@ async fn an_honest_gateway_is_enough() {
 #[tokio::test]
 async fn the_initial_model_needs_no_certificate() {
     let setup = Setup::new(Ledger::new(3, FLOATS), &[Lie::None]).await;
-    let current = setup.client().fetch_current(TASK, ModelTarget::Memory).await.unwrap();
+    let current = setup
+        .client()
+        .fetch_current(TASK, ModelTarget::Memory)
+        .await
+        .unwrap();
     assert_eq!(current.model.certificate, None);
     assert_eq!(bytes(&current.model), model_bytes(0, FLOATS));
 }
 
 #[tokio::test]
 async fn wrong_bytes() {
-    falls_over(Lie::WrongModelBytes, |fault| matches!(fault, Fault::ModelBytes { .. })).await;
+    falls_over(Lie::WrongModelBytes, |fault| {
+        matches!(fault, Fault::ModelBytes { .. })
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn a_wrong_root() {
-    falls_over(Lie::WrongRoot, |fault| matches!(fault, Fault::Mismatch { .. })).await;
+    falls_over(Lie::WrongRoot, |fault| {
+        matches!(fault, Fault::Mismatch { .. })
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn a_wrong_root_for_round_zero() {
     let setup = Setup::new(Ledger::new(3, FLOATS), &[Lie::WrongRoot, Lie::None]).await;
     let client = setup.client();
-    let current = client.fetch_current(TASK, ModelTarget::Memory).await.unwrap();
+    let current = client
+        .fetch_current(TASK, ModelTarget::Memory)
+        .await
+        .unwrap();
     assert_eq!(bytes(&current.model), model_bytes(0, FLOATS));
     let faults = client.gateways().faults();
-    assert!(matches!(faults[0].1, Fault::Root { round: 0, .. }), "{faults:?}");
+    assert!(
+        matches!(faults[0].1, Fault::Root { round: 0, .. }),
+        "{faults:?}"
+    );
 }
 
 #[tokio::test]
 async fn forged_short_and_doubled_certificates() {
     let expected = |fault: &Fault| {
-        matches!(fault, Fault::Certificate { what: "aggregate certificate", .. })
+        matches!(
+            fault,
+            Fault::Certificate {
+                what: "aggregate certificate",
+                ..
+            }
+        )
     };
     falls_over(Lie::ForgedCertificate, expected).await;
     falls_over(Lie::ShortCertificate, expected).await;
@@ -103,22 +135,37 @@ async fn too_few_and_too_many_bytes() {
 #[tokio::test]
 async fn bytes_beyond_the_model_are_not_taken() {
     let setup = Setup::new(ledger(), &[Lie::TooLong]).await;
-    let result = setup.client().fetch_current(TASK, ModelTarget::Memory).await;
+    let result = setup
+        .client()
+        .fetch_current(TASK, ModelTarget::Memory)
+        .await;
     // 40,000 bytes are no multiple of the chunk, so that the last chunk holds too much.
-    assert!(matches!(result, Err(ClientError::Distrusted { .. })), "{result:?}");
+    assert!(
+        matches!(result, Err(ClientError::Distrusted { .. })),
+        "{result:?}"
+    );
 }
 
 #[tokio::test]
 async fn another_network() {
-    falls_over(Lie::WrongGenesis, |fault| matches!(fault, Fault::Genesis { .. })).await;
+    falls_over(Lie::WrongGenesis, |fault| {
+        matches!(fault, Fault::Genesis { .. })
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn all_gateways_lie() {
     let lies = [Lie::WrongModelBytes, Lie::ForgedCertificate];
     let setup = Setup::new(ledger(), &lies).await;
-    let error = setup.client().fetch_current(TASK, ModelTarget::Memory).await.unwrap_err();
-    let ClientError::Distrusted { faults } = &error else { panic!("{error}") };
+    let error = setup
+        .client()
+        .fetch_current(TASK, ModelTarget::Memory)
+        .await
+        .unwrap_err();
+    let ClientError::Distrusted { faults } = &error else {
+        panic!("{error}")
+    };
     assert_eq!(faults.len(), 2);
     assert_eq!(error.kind(), ErrorKind::Verification);
     for gateway in &setup.gateways {
@@ -130,7 +177,10 @@ async fn all_gateways_lie() {
 async fn a_broken_download_goes_on_at_its_offset() {
     let setup = Setup::new(ledger(), &[Lie::BreakAt(12_288), Lie::None]).await;
     let client = setup.client();
-    let current = client.fetch_current(TASK, ModelTarget::Memory).await.unwrap();
+    let current = client
+        .fetch_current(TASK, ModelTarget::Memory)
+        .await
+        .unwrap();
     assert_eq!(bytes(&current.model), model_bytes(1, FLOATS));
     assert_eq!(setup.gateways[1].last_offset.load(Ordering::SeqCst), 12_288);
     assert_eq!(client.gateways().faults(), []);
@@ -142,7 +192,11 @@ async fn a_download_to_a_file_goes_on_at_its_offset() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("model.bin");
     let target = ModelTarget::File(path.clone());
-    let model = setup.client().fetch_model(TASK, ModelSelector::Newest, target).await.unwrap();
+    let model = setup
+        .client()
+        .fetch_model(TASK, ModelSelector::Newest, target)
+        .await
+        .unwrap();
     assert_eq!(model.bytes, ModelBytes::File(path.clone()));
     assert_eq!(std::fs::read(&path).unwrap(), model_bytes(1, FLOATS));
     assert_eq!(setup.gateways[1].last_offset.load(Ordering::SeqCst), 12_288);
@@ -155,10 +209,19 @@ async fn mixed_bytes_put_the_blame_on_nobody_innocent() {
     let lies = [Lie::WrongBytesThenBreak(8192), Lie::None];
     let setup = Setup::new(ledger(), &lies).await;
     let client = setup.client();
-    let current = client.fetch_current(TASK, ModelTarget::Memory).await.unwrap();
+    let current = client
+        .fetch_current(TASK, ModelTarget::Memory)
+        .await
+        .unwrap();
     assert_eq!(bytes(&current.model), model_bytes(1, FLOATS));
     let honest = &setup.gateways[1].address;
-    assert!(client.gateways().faults().iter().all(|(gateway, _)| gateway != honest));
+    assert!(
+        client
+            .gateways()
+            .faults()
+            .iter()
+            .all(|(gateway, _)| gateway != honest)
+    );
     assert_eq!(setup.gateways[1].last_offset.load(Ordering::SeqCst), 0);
 }
 
@@ -167,7 +230,11 @@ async fn a_failed_download_leaves_no_file() {
     let setup = Setup::new(ledger(), &[Lie::WrongModelBytes]).await;
     let dir = tempfile::tempdir().unwrap();
     let target = ModelTarget::File(dir.path().join("model.bin"));
-    setup.client().fetch_current(TASK, target).await.unwrap_err();
+    setup
+        .client()
+        .fetch_current(TASK, target)
+        .await
+        .unwrap_err();
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
 }
 
@@ -176,7 +243,10 @@ async fn a_gateway_that_hangs_is_left() {
     for lie in [Lie::HangAfterHeader, Lie::HangOnRound] {
         let setup = Setup::new(ledger(), &[lie, Lie::None]).await;
         let client = setup.client_with(impatient());
-        let current = client.fetch_current(TASK, ModelTarget::Memory).await.unwrap();
+        let current = client
+            .fetch_current(TASK, ModelTarget::Memory)
+            .await
+            .unwrap();
         assert_eq!(current.model.gateway, setup.gateways[1].address);
         assert_eq!(client.gateways().faults(), []);
     }
@@ -189,9 +259,14 @@ async fn gateways_that_are_down_are_named_and_given_up() {
     let mut options = options();
     options.give_up_after = Duration::ZERO;
     let client = setup.client_with(options);
-    let error = client.fetch_current(TASK, ModelTarget::Memory).await.unwrap_err();
+    let error = client
+        .fetch_current(TASK, ModelTarget::Memory)
+        .await
+        .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unreachable);
-    let ClientError::Exhausted { attempts: 2, .. } = error else { panic!("{error}") };
+    let ClientError::Exhausted { attempts: 2, .. } = error else {
+        panic!("{error}")
+    };
 }
 
 #[tokio::test]
@@ -199,7 +274,11 @@ async fn an_aborted_round_is_proven_by_the_state() {
     let ledger = ledger();
     ledger.abort_round();
     let setup = Setup::new(ledger, &[Lie::None]).await;
-    let current = setup.client().fetch_current(TASK, ModelTarget::Memory).await.unwrap();
+    let current = setup
+        .client()
+        .fetch_current(TASK, ModelTarget::Memory)
+        .await
+        .unwrap();
     // The model is that of round 0, the open round is not the one after it.
     assert_eq!(current.round.round, RoundId(2));
     assert_eq!(current.model.round(), Some(RoundId(0)));
@@ -209,10 +288,22 @@ async fn an_aborted_round_is_proven_by_the_state() {
 async fn a_round_that_is_not_open_yet_is_not_believed() {
     let setup = Setup::new(ledger(), &[Lie::FutureRound, Lie::None]).await;
     let client = setup.client();
-    let current = client.fetch_current(TASK, ModelTarget::Memory).await.unwrap();
+    let current = client
+        .fetch_current(TASK, ModelTarget::Memory)
+        .await
+        .unwrap();
     assert_eq!(current.round.round, RoundId(1));
     let faults = client.gateways().faults();
-    assert!(matches!(faults[0].1, Fault::Malformed { field: "state proof", .. }), "{faults:?}");
+    assert!(
+        matches!(
+            faults[0].1,
+            Fault::Malformed {
+                field: "state proof",
+                ..
+            }
+        ),
+        "{faults:?}"
+    );
 }
 
 #[tokio::test]
@@ -226,7 +317,10 @@ async fn models_of_past_rounds() {
     assert_eq!(bytes(&first), model_bytes(1, FLOATS));
     let newest = fetch(ModelSelector::Newest).await.unwrap();
     assert_eq!(bytes(&newest), model_bytes(2, FLOATS));
-    assert_eq!(fetch(ModelSelector::Root(first.root)).await.unwrap().bytes, first.bytes);
+    assert_eq!(
+        fetch(ModelSelector::Root(first.root)).await.unwrap().bytes,
+        first.bytes
+    );
     let error = fetch(ModelSelector::Round(RoundId(7))).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Refused);
 }

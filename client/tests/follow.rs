@@ -82,13 +82,20 @@ async fn an_aborted_round_leads_to_the_next() {
     assert_eq!(open(follower.next_open(None).await.unwrap()), RoundId(0));
     setup.ledger.abort_round();
     follower.closed(RoundId(0)).await.unwrap();
-    assert_eq!(open(follower.next_open(Some(RoundId(0))).await.unwrap()), RoundId(1));
+    assert_eq!(
+        open(follower.next_open(Some(RoundId(0))).await.unwrap()),
+        RoundId(1)
+    );
 }
 
 /// All events from height 1 on, whichever gateway they come from: each once and in order.
 #[tokio::test]
 async fn events_resume_without_gaps_and_repetitions() {
-    let setup = Setup::new(three_rounds(), &[Lie::DeadEvents, Lie::DeadEvents, Lie::None]).await;
+    let setup = Setup::new(
+        three_rounds(),
+        &[Lie::DeadEvents, Lie::DeadEvents, Lie::None],
+    )
+    .await;
     for label in 1..4 {
         setup.ledger.finish_round(model_bytes(label, FLOATS));
     }
@@ -115,11 +122,16 @@ async fn events_resume_without_gaps_and_repetitions() {
     let opened: Vec<RoundId> = seen
         .iter()
         .filter_map(|event| match event.kind {
-            ChainEventKind::Round { round, transition: RoundTransitionView::Opened, .. } => {
-                Some(round)
-            }
+            ChainEventKind::Round {
+                round,
+                transition: RoundTransitionView::Opened,
+                ..
+            } => Some(round),
             _ => None,
         })
         .collect();
-    assert!(opened.windows(2).all(|pair| pair[0] < pair[1]), "{opened:?}");
+    assert!(
+        opened.windows(2).all(|pair| pair[0] < pair[1]),
+        "{opened:?}"
+    );
 }

@@ -21,7 +21,10 @@ async fn status_comes_without_control_characters() {
     let setup = setup(&[Lie::None, Lie::Down]).await;
     let client = setup.client();
     let status = client.status().await.unwrap();
-    assert_eq!((status.node_name.as_str(), status.role), ("test ", "observer"));
+    assert_eq!(
+        (status.node_name.as_str(), status.role),
+        ("test ", "observer")
+    );
     assert_eq!(status.height, setup.ledger.store.tip());
     let all = client.statuses().await;
     assert!(all[0].1.is_ok() && all[1].1.is_err());
@@ -34,16 +37,28 @@ async fn status_comes_without_control_characters() {
 async fn blocks_and_transactions_are_verified() {
     let setup = setup(&[Lie::None]).await;
     let client = setup.client();
-    let block = client.block(BlockSelector::Height(Height(2))).await.unwrap();
+    let block = client
+        .block(BlockSelector::Height(Height(2)))
+        .await
+        .unwrap();
     assert!(block.verified);
     assert_eq!((block.transactions.len(), block.signers.len()), (3, 4));
-    assert_eq!(client.block(BlockSelector::Hash(block.hash)).await.unwrap(), block);
+    assert_eq!(
+        client.block(BlockSelector::Hash(block.hash)).await.unwrap(),
+        block
+    );
     let tx = client.tx(block.transactions[1].hash).await.unwrap();
     assert!(tx.verified);
-    assert_eq!((tx.height, tx.index, tx.summary.kind), (Height(2), 1, "update"));
+    assert_eq!(
+        (tx.height, tx.index, tx.summary.kind),
+        (Height(2), 1, "update")
+    );
     let newest = client.block(BlockSelector::Latest).await.unwrap();
     assert_eq!(newest.height, setup.ledger.store.tip());
-    let error = client.block(BlockSelector::Height(Height(99))).await.unwrap_err();
+    let error = client
+        .block(BlockSelector::Height(Height(99)))
+        .await
+        .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Refused);
 }
 
@@ -54,7 +69,13 @@ async fn a_changed_header_is_caught() {
     let block = client.block(BlockSelector::Latest).await.unwrap();
     assert_eq!(block.gateway, setup.gateways[1].address);
     let faults = client.gateways().faults();
-    assert!(matches!(faults[0].1, Fault::Certificate { what: "commit certificate", .. }));
+    assert!(matches!(
+        faults[0].1,
+        Fault::Certificate {
+            what: "commit certificate",
+            ..
+        }
+    ));
 }
 
 #[tokio::test]
@@ -74,7 +95,11 @@ async fn rounds_are_verified_by_their_certificate() {
     assert_eq!(round.signers.len(), 4);
 
     let lying = setup(&[Lie::ShortCertificate]).await;
-    let error = lying.client().round(TASK, Some(RoundId(0))).await.unwrap_err();
+    let error = lying
+        .client()
+        .round(TASK, Some(RoundId(0)))
+        .await
+        .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Verification);
 }
 
@@ -106,9 +131,24 @@ async fn state_is_proven_present_and_absent() {
 #[tokio::test]
 async fn a_proof_of_something_else_is_caught() {
     let setup = setup(&[Lie::WrongProof]).await;
-    let error = setup.client().proof(&ProofKey::Task(TASK)).await.unwrap_err();
-    let ClientError::Distrusted { faults } = &error else { panic!("{error}") };
-    assert!(matches!(faults[0].1, Fault::Malformed { field: "state proof", .. }), "{error}");
+    let error = setup
+        .client()
+        .proof(&ProofKey::Task(TASK))
+        .await
+        .unwrap_err();
+    let ClientError::Distrusted { faults } = &error else {
+        panic!("{error}")
+    };
+    assert!(
+        matches!(
+            faults[0].1,
+            Fault::Malformed {
+                field: "state proof",
+                ..
+            }
+        ),
+        "{error}"
+    );
 }
 
 #[tokio::test]
@@ -131,7 +171,10 @@ async fn without_genesis_answers_are_marked() {
     let client = Client::unverified(gateways);
     assert!(!client.block(BlockSelector::Latest).await.unwrap().verified);
     let (genesis, hash) = client.genesis().await.unwrap();
-    assert_eq!((&genesis, hash), (&setup.ledger.network.genesis, genesis.hash()));
+    assert_eq!(
+        (&genesis, hash),
+        (&setup.ledger.network.genesis, genesis.hash())
+    );
 }
 
 #[tokio::test]
@@ -140,7 +183,13 @@ async fn unusable_settings_are_named() {
         let addresses: Vec<_> = addresses.iter().map(ToString::to_string).collect();
         Gateways::new(&addresses, options).map(drop)
     };
-    for addresses in [&[][..], &["ftp://127.0.0.1:1"], &["http://"], &["https://127.0.0.1:1"], &["a b"]] {
+    for addresses in [
+        &[][..],
+        &["ftp://127.0.0.1:1"],
+        &["http://"],
+        &["https://127.0.0.1:1"],
+        &["a b"],
+    ] {
         let error = new(addresses, GatewayOptions::default()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Config, "{addresses:?}: {error}");
     }
@@ -150,6 +199,15 @@ async fn unusable_settings_are_named() {
     assert!(error.to_string().contains("/nowhere/ca.pem"), "{error}");
     options.tls.ca = None;
     options.tls.cert = Some("/nowhere/cert.pem".into());
-    assert_eq!(new(&["https://127.0.0.1:1"], options).unwrap_err().kind(), ErrorKind::Config);
-    assert!(new(&["127.0.0.1:26652", "http://localhost:1/"], GatewayOptions::default()).is_ok());
+    assert_eq!(
+        new(&["https://127.0.0.1:1"], options).unwrap_err().kind(),
+        ErrorKind::Config
+    );
+    assert!(
+        new(
+            &["127.0.0.1:26652", "http://localhost:1/"],
+            GatewayOptions::default()
+        )
+        .is_ok()
+    );
 }

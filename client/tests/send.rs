@@ -5,7 +5,14 @@ use cifer_client::*;
 fn send<T: Send>(_: T) {}
 
 #[allow(dead_code)]
-fn all(client: &Client, round: &OpenRound, signed: &cifer_chain::SignedUpdate, f: &mut RoundFollower, p: &Payload, k: &cifer_chain::SecretKey) {
+fn all(
+    client: &Client,
+    round: &OpenRound,
+    signed: &cifer_chain::SignedUpdate,
+    f: &mut RoundFollower,
+    p: &Payload,
+    k: &cifer_chain::SecretKey,
+) {
     send(client.fetch_base(round, ModelTarget::Memory));
     send(client.prove_base(round));
     send(client.fetch_current(round.task, ModelTarget::Memory));
@@ -24,5 +31,10 @@ fn all(client: &Client, round: &OpenRound, signed: &cifer_chain::SignedUpdate, f
 
 #[allow(dead_code)]
 fn whole(client: Client, config: ContributorConfig) {
-    send(contribute(client, config, tokio_util::sync::CancellationToken::new(), |_| {}));
+    send(contribute(
+        client,
+        config,
+        tokio_util::sync::CancellationToken::new(),
+        |_| {},
+    ));
 }

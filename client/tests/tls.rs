@@ -4,14 +4,14 @@ mod common;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use cifer_client::{
-    Client, ErrorKind, GatewayOptions, Gateways, ModelTarget, Network, TlsFiles,
-};
+use cifer_client::{Client, ErrorKind, GatewayOptions, Gateways, ModelTarget, Network, TlsFiles};
 use common::{Ledger, Lie, TASK, TestGateway, options};
 use tonic::transport::{Certificate, Identity, ServerTlsConfig};
 
 fn fixture(name: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/fixtures")
+        .join(name)
 }
 
 fn pem(name: &str) -> Vec<u8> {
@@ -25,11 +25,17 @@ async fn connect(files: TlsFiles) -> Result<(), cifer_client::ClientError> {
         .identity(Identity::from_pem(pem("server.pem"), pem("server.key")))
         .client_ca_root(Certificate::from_pem(pem("ca.pem")));
     let gateway = TestGateway::start_tls(Arc::clone(&ledger), Lie::None, Some(tls)).await;
-    let options =
-        GatewayOptions { tls: files, give_up_after: Duration::ZERO, ..options() };
+    let options = GatewayOptions {
+        tls: files,
+        give_up_after: Duration::ZERO,
+        ..options()
+    };
     let gateways = Gateways::new(std::slice::from_ref(&gateway.address), options)?;
     let network = Network::new(ledger.network.genesis.clone())?;
-    Client::new(network, gateways).fetch_current(TASK, ModelTarget::Memory).await.map(drop)
+    Client::new(network, gateways)
+        .fetch_current(TASK, ModelTarget::Memory)
+        .await
+        .map(drop)
 }
 
 fn files(ca: &str, identity: Option<&str>) -> TlsFiles {
@@ -54,6 +60,8 @@ async fn a_client_without_certificate_is_turned_away() {
 #[tokio::test]
 async fn a_gateway_of_another_authority_is_not_talked_to() {
     // The client's own certificate is no authority over the gateway's.
-    let error = connect(files("client.pem", Some("client"))).await.unwrap_err();
+    let error = connect(files("client.pem", Some("client")))
+        .await
+        .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unreachable, "{error}");
 }

@@ -106,8 +106,14 @@ impl TestGateway {
         Self::start_tls(ledger, lie, None).await
     }
 
-    pub(crate) async fn start_tls(ledger: Arc<Ledger>, lie: Lie, tls: Option<ServerTlsConfig>) -> Self {
-        let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
+    pub(crate) async fn start_tls(
+        ledger: Arc<Ledger>,
+        lie: Lie,
+        tls: Option<ServerTlsConfig>,
+    ) -> Self {
+        let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0)))
+            .await
+            .unwrap();
         let port = listener.local_addr().unwrap().port();
         let scheme = if tls.is_some() { "https" } else { "http" };
         let address = format!("{scheme}://127.0.0.1:{port}");
@@ -118,8 +124,10 @@ impl TestGateway {
             last_offset: Arc::default(),
             submissions: Arc::default(),
         };
-        let (downloads, last_offset) =
-            (Arc::clone(&service.downloads), Arc::clone(&service.last_offset));
+        let (downloads, last_offset) = (
+            Arc::clone(&service.downloads),
+            Arc::clone(&service.last_offset),
+        );
         let submissions = Arc::clone(&service.submissions);
         let mut server = Server::builder();
         if let Some(tls) = tls {
@@ -129,9 +137,18 @@ impl TestGateway {
             .add_service(QueryServiceServer::new(service.clone()))
             .add_service(ContributeServiceServer::new(service));
         let server = tokio::spawn(async move {
-            router.serve_with_incoming(TcpListenerStream::new(listener)).await.unwrap();
+            router
+                .serve_with_incoming(TcpListenerStream::new(listener))
+                .await
+                .unwrap();
         });
-        Self { address, downloads, last_offset, submissions, server }
+        Self {
+            address,
+            downloads,
+            last_offset,
+            submissions,
+            server,
+        }
     }
 
     /// Stops it, with all its connections.
@@ -154,7 +171,11 @@ type Boxed<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 impl Service {
     fn up(&self) -> Result<(), Status> {
-        if self.lie == Lie::Down { Err(Status::unavailable("down")) } else { Ok(()) }
+        if self.lie == Lie::Down {
+            Err(Status::unavailable("down"))
+        } else {
+            Ok(())
+        }
     }
 
     fn signatures(&self, message: &[u8]) -> Vec<(ValidatorId, Signature)> {
@@ -180,14 +201,23 @@ impl Service {
         );
         let mut certificate = certificate;
         if tampered {
-            let message = certificate.statement.signing_bytes(self.ledger.network.chain_id());
+            let message = certificate
+                .statement
+                .signing_bytes(self.ledger.network.chain_id());
             certificate.signatures = self.signatures(&message);
         }
-        v1::Certificate { borsh: borsh::to_vec(&certificate).unwrap(), signatures: Vec::new() }
+        v1::Certificate {
+            borsh: borsh::to_vec(&certificate).unwrap(),
+            signatures: Vec::new(),
+        }
     }
 
     fn false_model(&self, root: &ModelRoot) -> Vec<u8> {
-        let mut bytes = self.ledger.model(root).map(|(bytes, _)| bytes).unwrap_or_default();
+        let mut bytes = self
+            .ledger
+            .model(root)
+            .map(|(bytes, _)| bytes)
+            .unwrap_or_default();
         bytes.reverse();
         bytes
     }
@@ -227,7 +257,9 @@ impl Service {
             state_root: block.header.state_root.as_bytes().to_vec(),
             tx_count: block.transactions.len() as u32,
         };
-        let mut events = vec![wrap(v1::subscribe_response::Event::BlockCommitted(committed))];
+        let mut events = vec![wrap(v1::subscribe_response::Event::BlockCommitted(
+            committed,
+        ))];
         for event in self.ledger.store.events(height).unwrap().unwrap() {
             let changed = self.round_changed(&event);
             events.extend(changed.map(|c| wrap(v1::subscribe_response::Event::RoundChanged(c))));
@@ -238,18 +270,30 @@ impl Service {
     fn round_changed(&self, event: &Event) -> Option<v1::RoundChanged> {
         use v1::RoundTransition as T;
         let (task, round, transition, model, deadline) = match event {
-            Event::RoundOpened { task, round, base, deadline_ms } => {
-                (task, round, T::Opened, *base, deadline_ms.0)
-            }
-            Event::RoundExtended { task, round, deadline_ms, .. } => {
-                (task, round, T::Extended, ModelRoot::default(), deadline_ms.0)
-            }
+            Event::RoundOpened {
+                task,
+                round,
+                base,
+                deadline_ms,
+            } => (task, round, T::Opened, *base, deadline_ms.0),
+            Event::RoundExtended {
+                task,
+                round,
+                deadline_ms,
+                ..
+            } => (
+                task,
+                round,
+                T::Extended,
+                ModelRoot::default(),
+                deadline_ms.0,
+            ),
             Event::RoundClosed { task, round, .. } => {
                 (task, round, T::Closed, ModelRoot::default(), 0)
             }
-            Event::RoundFinalised { task, round, model, .. } => {
-                (task, round, T::Finalised, *model, 0)
-            }
+            Event::RoundFinalised {
+                task, round, model, ..
+            } => (task, round, T::Finalised, *model, 0),
             Event::RoundAborted { task, round, .. } => {
                 (task, round, T::Aborted, ModelRoot::default(), 0)
             }
@@ -300,10 +344,7 @@ impl Service {
 
 #[tonic::async_trait]
 impl QueryService for Service {
-    async fn get_status(
-        &self,
-        _: Request<v1::GetStatusRequest>,
-    ) -> Answer<v1::GetStatusResponse> {
+    async fn get_status(&self, _: Request<v1::GetStatusRequest>) -> Answer<v1::GetStatusResponse> {
         self.up()?;
         let state = self.ledger.store.state();
         let mut genesis_hash = self.ledger.store.genesis_hash().as_bytes().to_vec();
@@ -349,7 +390,11 @@ impl QueryService for Service {
             Some(Which::Height(height)) => Height(height),
             Some(Which::Hash(hash)) => {
                 let hash = cifer_chain::BlockHash::from_bytes(hash.try_into().unwrap());
-                self.ledger.store.height_of(&hash).unwrap().unwrap_or_default()
+                self.ledger
+                    .store
+                    .height_of(&hash)
+                    .unwrap()
+                    .unwrap_or_default()
             }
         };
         let block = self.ledger.store.block(height).unwrap();
@@ -390,7 +435,11 @@ impl QueryService for Service {
         request: Request<v1::GetRoundRequest>,
     ) -> Answer<v1::GetRoundResponse> {
         let round = RoundId(request.into_inner().round.unwrap_or_default());
-        let record = self.ledger.store.value(&StateKey::Round(TASK, round)).unwrap();
+        let record = self
+            .ledger
+            .store
+            .value(&StateKey::Round(TASK, round))
+            .unwrap();
         let record = record.ok_or_else(|| Status::not_found("no such round"))?;
         let record: cifer_chain::RoundRecord = borsh::from_slice(&record).unwrap();
         let certificate = match &record.outcome {
@@ -424,7 +473,10 @@ impl QueryService for Service {
         let newest = testing::current(&self.ledger.store.state()).round.0;
         let from = request.page_token.parse().unwrap_or(newest);
         // Two a page, so that a handful of rounds has several pages.
-        let rounds: Vec<_> = (0..=from).rev().take(request.page_size.min(2) as usize).collect();
+        let rounds: Vec<_> = (0..=from)
+            .rev()
+            .take(request.page_size.min(2) as usize)
+            .collect();
         let next = rounds.last().and_then(|round| round.checked_sub(1));
         let root = vec![1; 32];
         let summary = |round: u64| v1::RoundSummary {
@@ -470,10 +522,7 @@ impl QueryService for Service {
         }))
     }
 
-    async fn list_tasks(
-        &self,
-        _: Request<v1::ListTasksRequest>,
-    ) -> Answer<v1::ListTasksResponse> {
+    async fn list_tasks(&self, _: Request<v1::ListTasksRequest>) -> Answer<v1::ListTasksResponse> {
         Err(Status::unimplemented("not in this test"))
     }
 
@@ -504,7 +553,9 @@ impl QueryService for Service {
                 let key = StateKey::Round(TASK, RoundId(round));
                 let record = self.ledger.store.value(&key).unwrap();
                 let record = record.ok_or_else(|| Status::not_found("no such round"))?;
-                borsh::from_slice::<cifer_chain::RoundRecord>(&record).unwrap().model()
+                borsh::from_slice::<cifer_chain::RoundRecord>(&record)
+                    .unwrap()
+                    .model()
             }
         };
         let mut found = self.ledger.model(&root);
@@ -526,7 +577,9 @@ impl QueryService for Service {
         let part = v1::download_model_response::Part::Header(header);
         let header = v1::DownloadModelResponse { part: Some(part) };
         let chunks = self.download(bytes, request.offset);
-        Ok(Response::new(Box::pin(stream::once(async { Ok(header) }).chain(chunks))))
+        Ok(Response::new(Box::pin(
+            stream::once(async { Ok(header) }).chain(chunks),
+        )))
     }
 
     async fn get_state_proof(
@@ -578,7 +631,10 @@ impl QueryService for Service {
                     heights.changed().await.ok()?;
                 }
                 let events = this.events_at(Height(next)).into_iter().map(Ok);
-                Some((stream::iter(events.collect::<Vec<_>>()), (next + 1, heights)))
+                Some((
+                    stream::iter(events.collect::<Vec<_>>()),
+                    (next + 1, heights),
+                ))
             }
         });
         let events = blocks.flatten();
@@ -602,18 +658,21 @@ impl ContributeService for Service {
         }
         let contributor = request.into_inner().contributor;
         let state = self.ledger.store.state();
-        let standing = match cifer_chain::PublicKey::from_bytes(
-            contributor.try_into().unwrap_or_default(),
-        ) {
-            Ok(key) if state.contributors.contains_key(&cifer_chain::ContributorId(key)) => {
-                match testing::current(&state).turn(&cifer_chain::ContributorId(key)) {
-                    None => v1::ContributorStanding::MaySubmit,
-                    Some(_) => v1::ContributorStanding::Accepted,
+        let standing =
+            match cifer_chain::PublicKey::from_bytes(contributor.try_into().unwrap_or_default()) {
+                Ok(key)
+                    if state
+                        .contributors
+                        .contains_key(&cifer_chain::ContributorId(key)) =>
+                {
+                    match testing::current(&state).turn(&cifer_chain::ContributorId(key)) {
+                        None => v1::ContributorStanding::MaySubmit,
+                        Some(_) => v1::ContributorStanding::Accepted,
+                    }
                 }
-            }
-            Ok(_) => v1::ContributorStanding::Unregistered,
-            Err(_) => v1::ContributorStanding::Unspecified,
-        };
+                Ok(_) => v1::ContributorStanding::Unregistered,
+                Err(_) => v1::ContributorStanding::Unspecified,
+            };
         let finished =
             self.lie == Lie::Finished || testing::current(&state).phase == Phase::Complete;
         Ok(Response::new(v1::GetCurrentRoundResponse {
@@ -655,7 +714,9 @@ impl ContributeService for Service {
             std::future::pending::<()>().await;
         }
         if *blake3::hash(&payload).as_bytes() != *signed.update.payload.as_bytes() {
-            return Err(Status::invalid_argument("payload: is not of the committed hash"));
+            return Err(Status::invalid_argument(
+                "payload: is not of the committed hash",
+            ));
         }
         let tx = self.ledger.submit(&signed, payload)?;
         Ok(Response::new(self.verdict(&signed, &tx)))
@@ -677,7 +738,10 @@ impl ContributeService for Service {
         Err(Status::unimplemented("not in this test"))
     }
 
-    async fn register(&self, request: Request<v1::RegisterRequest>) -> Answer<v1::RegisterResponse> {
+    async fn register(
+        &self,
+        request: Request<v1::RegisterRequest>,
+    ) -> Answer<v1::RegisterResponse> {
         let bytes = request.into_inner().registration_borsh;
         let registration = borsh::from_slice(&bytes)
             .map_err(|error| Status::invalid_argument(error.to_string()))?;
@@ -694,8 +758,7 @@ impl Service {
         use v1::submit_update_response::Verdict as Wire;
         let chain_id = self.ledger.network.chain_id();
         let id = signed.id(chain_id);
-        let rejected =
-            matches!(tx, Transaction::Rejection(_)) || self.lie == Lie::ShortRejection;
+        let rejected = matches!(tx, Transaction::Rejection(_)) || self.lie == Lie::ShortRejection;
         let verdict = if rejected {
             Verdict::Rejected(RejectReason::NotFinite)
         } else {
@@ -717,8 +780,14 @@ impl Service {
                 tx_hash,
             })
         } else {
-            Wire::Certified(v1::CertifiedUpdate { tx_hash, receipts: signatures })
+            Wire::Certified(v1::CertifiedUpdate {
+                tx_hash,
+                receipts: signatures,
+            })
         };
-        v1::SubmitUpdateResponse { update_id: id.0.to_vec(), verdict: Some(verdict) }
+        v1::SubmitUpdateResponse {
+            update_id: id.0.to_vec(),
+            verdict: Some(verdict),
+        }
     }
 }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use cifer_chain::{
-    AggregateCertificate, Height, MemoryStore, ModelRoot, Phase, RejectReason, SignedUpdate,
+    AggregateCertificate, Height, MemoryStore, ModelRoot, Phase, RejectReason, SignedUpdate, State,
     StateKey, StateProof, StateTree, Store, TimestampMs, Transaction, TxHash, testing,
 };
 use cifer_genesis::{Genesis, document::Tensor};
@@ -56,7 +56,12 @@ impl Ledger {
             ..Inner::default()
         };
         let (height, _) = watch::channel(Height(0));
-        let ledger = Self { network, store, inner: Mutex::new(inner), height };
+        let ledger = Self {
+            network,
+            store,
+            inner: Mutex::new(inner),
+            height,
+        };
         // A state proof needs a block to be of.
         ledger.commit([]);
         ledger
@@ -89,7 +94,11 @@ impl Ledger {
     /// is aggregated.
     pub(crate) fn run_out_of_time(&self) {
         let before = testing::current(&self.store.state()).round;
-        while testing::current(&self.store.state()).round == before {
+        let goes_on = |state: &State| {
+            let task = testing::current(state);
+            task.round == before && task.phase != Phase::Complete
+        };
+        while goes_on(&self.store.state()) {
             let time_ms = TimestampMs(self.store.state().time_ms.0 + 60_000);
             self.network.commit_at(&self.store, time_ms, []);
             self.aggregate_if_closed();
@@ -113,12 +122,19 @@ impl Ledger {
     fn aggregate(&self, model: Vec<u8>) {
         let root = root_of(&model);
         let tx = self.network.aggregate_tx(&self.store.state(), root);
-        let Transaction::Aggregate(certificate) = &tx else { unreachable!() };
-        self.inner().models.insert(root, (model, Some(certificate.clone())));
+        let Transaction::Aggregate(certificate) = &tx else {
+            unreachable!()
+        };
+        self.inner()
+            .models
+            .insert(root, (model, Some(certificate.clone())));
         self.commit([tx]);
     }
 
-    pub(crate) fn model(&self, root: &ModelRoot) -> Option<(Vec<u8>, Option<AggregateCertificate>)> {
+    pub(crate) fn model(
+        &self,
+        root: &ModelRoot,
+    ) -> Option<(Vec<u8>, Option<AggregateCertificate>)> {
         self.inner().models.get(root).cloned()
     }
 
@@ -147,7 +163,9 @@ impl Ledger {
             return Ok(tx);
         }
         if !state.contributors.contains_key(&update.contributor) {
-            return Err(tonic::Status::permission_denied("the contributor is not registered"));
+            return Err(tonic::Status::permission_denied(
+                "the contributor is not registered",
+            ));
         }
         if (update.round, update.base) != (task.round, task.model)
             || !matches!(task.phase, Phase::Open(_))
@@ -157,7 +175,9 @@ impl Ledger {
         if task.turn(&update.contributor).is_some() {
             return Err(tonic::Status::already_exists("the turn is used up"));
         }
-        self.inner().submitted.insert(id, tx.hash(self.network.chain_id()));
+        self.inner()
+            .submitted
+            .insert(id, tx.hash(self.network.chain_id()));
         self.inner().payloads.insert(update.payload, payload);
         self.commit([tx.clone()]);
         self.aggregate_if_closed();
@@ -181,7 +201,10 @@ impl Ledger {
             let sum: f32 = deltas.iter().map(|delta| f32_of(&delta[at..at + 4])).sum();
             f32_of(&base[at..at + 4]) + sum / deltas.len() as f32
         };
-        (0..base.len()).step_by(4).flat_map(|at| coordinate(at).to_le_bytes()).collect()
+        (0..base.len())
+            .step_by(4)
+            .flat_map(|at| coordinate(at).to_le_bytes())
+            .collect()
     }
 
     pub(crate) fn payload(&self, hash: &cifer_chain::BlobHash) -> Option<Vec<u8>> {
@@ -190,7 +213,10 @@ impl Ledger {
 
     pub(crate) fn prove(&self, key: StateKey) -> (Height, StateProof) {
         let height = self.store.tip();
-        (height, StateTree::new(&self.store).prove(key, height).unwrap())
+        (
+            height,
+            StateTree::new(&self.store).prove(key, height).unwrap(),
+        )
     }
 }
 

@@ -9,9 +9,7 @@ mod ledger;
 
 use std::{sync::Arc, time::Duration};
 
-use cifer_chain::{
-    ModelRoot, PayloadEncoding, RoundId, SignedUpdate, TaskId, Update, testing,
-};
+use cifer_chain::{ModelRoot, PayloadEncoding, RoundId, SignedUpdate, TaskId, Update, testing};
 use cifer_client::{Client, GatewayOptions, Gateways, Network};
 
 pub(crate) use gateway::{Lie, TestGateway};
@@ -59,7 +57,10 @@ impl Setup {
     }
 
     pub(crate) fn addresses(&self) -> Vec<String> {
-        self.gateways.iter().map(|gateway| gateway.address.clone()).collect()
+        self.gateways
+            .iter()
+            .map(|gateway| gateway.address.clone())
+            .collect()
     }
 
     pub(crate) fn client(&self) -> Client {
@@ -74,7 +75,9 @@ impl Setup {
 
 /// Bytes of a model: finite numbers that depend on the label.
 pub(crate) fn model_bytes(label: u32, floats: usize) -> Vec<u8> {
-    (0..floats).flat_map(|i| ((label as f32) + (i as f32) / 1024.0).to_le_bytes()).collect()
+    (0..floats)
+        .flat_map(|i| ((label as f32) + (i as f32) / 1024.0).to_le_bytes())
+        .collect()
 }
 
 pub(crate) fn root_of(bytes: &[u8]) -> ModelRoot {
