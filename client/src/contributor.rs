@@ -250,7 +250,7 @@ async fn run(
             Ok(Done::Sent(sent)) => {
                 tally.rounds += 1;
                 tally.certified += u64::from(sent.result == UpdateResult::Certified);
-                report(&ContributorEvent::Update(sent));
+                report(&ContributorEvent::Update(*sent));
                 last = Some(round.round);
             }
             Ok(Done::Skipped(reason)) => {
@@ -273,7 +273,7 @@ async fn run(
 }
 
 enum Done {
-    Sent(UpdateReport),
+    Sent(Box<UpdateReport>),
     Skipped(String),
 }
 
@@ -385,7 +385,6 @@ impl Worker {
             let _ = drafting.await;
             return Ok(Done::Skipped("the round closed while training".to_owned()));
         };
-        drop(drafting);
         let draft = match drafted {
             Ok(draft) => draft,
             Err(ClientError::Training(error @ cifer_training::TrainingError::Diverged { .. })) => {
@@ -409,7 +408,7 @@ impl Worker {
             late = too_late(follower, round.round) => { late?; None }
         };
         let (result, reason, tx, gateway) = judge(submission)?;
-        Ok(Done::Sent(UpdateReport {
+        Ok(Done::Sent(Box::new(UpdateReport {
             task: self.task,
             round: round.round,
             result,
@@ -425,7 +424,7 @@ impl Worker {
             train_ms,
             submit_ms: milliseconds(started),
             gateway,
-        }))
+        })))
     }
 
     fn commitment(&self, round: &OpenRound, draft: &Draft) -> Update {
@@ -477,16 +476,19 @@ impl Source {
     async fn draft(self, round: RoundId, base: Vec<f32>) -> Result<Draft, ClientError> {
         match self {
             Self::Train(trainer) => {
-                let trained = blocking("training", move || trainer.update(round, &base)).await??;
-                let metrics = trained.metrics();
-                let payload = Payload::Memory(trained.payload);
-                let (hash, bytes) = payload.digest()?;
+                let work = move || {
+                    let trained = trainer.update(round, &base)?;
+                    let payload = Payload::Memory(trained.payload.clone());
+                    let digest = payload.digest()?;
+                    Ok::<_, ClientError>((trained, payload, digest))
+                };
+                let (trained, payload, (hash, bytes)) = blocking("training", work).await??;
                 Ok(Draft {
                     payload,
                     hash,
                     bytes,
                     samples: trained.samples,
-                    metrics,
+                    metrics: trained.metrics(),
                     loss: Some(trained.loss),
                     accuracy: Some(trained.accuracy),
                 })

@@ -276,7 +276,14 @@ impl ClientError {
                 gateway: gateway.to_owned(),
                 refusal: Refusal::from_status(status),
             },
-            _ => Self::network(gateway, Refusal::from_status(status)),
+            _ => {
+                let mut reason = Refusal::from_status(status).to_string();
+                // The transport's own errors say little without their causes.
+                if let Some(cause) = std::error::Error::source(status) {
+                    reason = format!("{reason}: {}", chain(cause));
+                }
+                Self::network(gateway, reason)
+            }
         }
     }
 }
@@ -408,4 +415,41 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
         cause = source.source();
     }
     cut(&text)
+}
+
+#[cfg(test)]
+mod tests {
+    use tonic_types::ErrorDetails;
+
+    use super::*;
+
+    #[test]
+    fn rich_details_become_words() {
+        let mut details = ErrorDetails::with_bad_request_violation("payload_bytes", "is 3, not 40");
+        details.set_error_info(
+            "WRONG_LENGTH",
+            "cifer",
+            [("limit".to_owned(), "40".to_owned())],
+        );
+        let status = Status::with_error_details(Code::InvalidArgument, "bad update", details);
+        let error = ClientError::from_status("http://g", &status);
+        assert_eq!(error.kind(), ErrorKind::Refused);
+        assert_eq!(
+            error.to_string(),
+            "gateway http://g refused the request: bad update [WRONG_LENGTH] \
+             (payload_bytes: is 3, not 40; limit: 40)"
+        );
+    }
+
+    #[test]
+    fn a_gateway_cannot_flood_a_log() {
+        let status = Status::internal("\u{1b}[31m".repeat(100_000));
+        let text = ClientError::from_status("http://g", &status).to_string();
+        assert!(
+            text.chars().count() < 2 * MAX_MESSAGE_CHARS,
+            "{}",
+            text.len()
+        );
+        assert!(!text.chars().any(char::is_control));
+    }
 }

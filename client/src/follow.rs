@@ -518,7 +518,7 @@ impl RoundFollower {
         let Some(network) = self.client.network() else {
             return Ok(false);
         };
-        network.check_finished(self.task, round, false)?;
+        network.check_round(self.task, round, false)?;
         let mut tasks = network.genesis().tasks.iter();
         let max = tasks
             .find(|task| task.id == self.task)

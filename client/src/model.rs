@@ -29,9 +29,9 @@ use crate::{
 
 /// A gateway that delivers less than this a second is as good as down.
 const MIN_BYTES_PER_SECOND: u64 = 64 << 10;
-/// Passes over all gateways before a download of one root is given up: the root may be a lie that
-/// nobody else can serve.
-const MAX_PASSES: u32 = 4;
+/// Passes over all gateways before a claimed base is given up, about 1.5 seconds of pauses: it may be
+/// a lie that nobody else can serve, and then it is better to ask anew.
+const MAX_PASSES: u32 = 6;
 /// How often the current round is asked for when its model cannot be had.
 const MAX_CLAIMS: u32 = 8;
 
@@ -289,7 +289,10 @@ impl Client {
         wanted: &Wanted<'_>,
         download: &mut Download,
     ) -> Result<(Option<AggregateCertificate>, String), ClientError> {
-        let mut attempts = self.gateways().attempts().at_most_passes(MAX_PASSES);
+        let mut attempts = self.gateways().attempts();
+        if wanted.base_of.is_some() {
+            attempts = attempts.at_most_passes(MAX_PASSES);
+        }
         loop {
             let gateway = self.gateway(&mut attempts).await?;
             match self.continue_download(&gateway, wanted, download).await {

@@ -36,6 +36,9 @@ use crate::{
     verify,
 };
 
+/// From this length on, hashing is worth the cost of waking other threads.
+const PARALLEL_BYTES: usize = 1 << 20;
+
 /// The bytes of an update.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Payload {
@@ -53,6 +56,7 @@ impl Payload {
     pub fn digest(&self) -> Result<(BlobHash, u64), ClientError> {
         let mut hasher = blake3::Hasher::new();
         match self {
+            Self::Memory(bytes) if bytes.len() >= PARALLEL_BYTES => hasher.update_rayon(bytes),
             Self::Memory(bytes) => hasher.update(bytes),
             Self::File(path) => hasher
                 .update_mmap_rayon(path)
@@ -226,7 +230,7 @@ impl Client {
                     network.chain_id(),
                 ));
             }
-            network.check_finished(task, RoundId(round.round), answer.finished)?;
+            network.check_round(task, RoundId(round.round), answer.finished)?;
         }
         Ok(CurrentRound {
             open: OpenRound {

@@ -222,8 +222,9 @@ impl Network {
         Ok(false)
     }
 
-    /// Checks that a task can be finished in `round`, as genesis counts.
-    pub(crate) fn check_finished(
+    /// Checks that a task can be in `round`, or finished, as genesis counts. Whether it *is* finished
+    /// only the state proves.
+    pub(crate) fn check_round(
         &self,
         id: TaskId,
         round: RoundId,
@@ -233,21 +234,12 @@ impl Network {
             return Ok(());
         };
         let max = task.rounds.max_rounds;
-        let last = max != 0 && round.0.checked_add(1) == Some(max);
-        if finished && !last {
-            let expected = if max == 0 {
-                "never".to_owned()
-            } else {
-                format!("{}", max - 1)
-            };
-            return Err(Fault::mismatch("last round", round, expected));
+        if max == 0 && finished {
+            return Err(Fault::mismatch("task", "finished", "one without end"));
         }
         if max != 0 && round.0 >= max {
-            return Err(Fault::Limit {
-                what: "round",
-                got: round.0,
-                limit: max - 1,
-            });
+            let (what, got, limit) = ("round", round.0, max - 1);
+            return Err(Fault::Limit { what, got, limit });
         }
         Ok(())
     }

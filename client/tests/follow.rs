@@ -66,8 +66,8 @@ async fn finished_is_believed_only_with_proof() {
 }
 
 #[tokio::test]
-async fn finished_before_the_last_round_is_a_lie() {
-    let setup = Setup::new(three_rounds(), &[Lie::Finished, Lie::None]).await;
+async fn a_task_without_end_is_never_finished() {
+    let setup = Setup::new(Ledger::new(3, FLOATS), &[Lie::Finished, Lie::None]).await;
     let client = setup.client();
     let mut follower = client.follow(TASK, None);
     assert_eq!(open(follower.next_open(None).await.unwrap()), RoundId(0));

@@ -33,9 +33,9 @@ pub(crate) fn options() -> GatewayOptions {
 /// For tests in which a gateway hangs on purpose.
 pub(crate) fn impatient() -> GatewayOptions {
     GatewayOptions {
-        request_timeout: Duration::from_millis(700),
-        idle_timeout: Duration::from_millis(700),
-        verdict_timeout: Duration::from_millis(700),
+        request_timeout: Duration::from_secs(1),
+        idle_timeout: Duration::from_secs(1),
+        verdict_timeout: Duration::from_secs(1),
         ..options()
     }
 }
