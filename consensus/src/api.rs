@@ -3,10 +3,7 @@
 use std::{fmt, path::PathBuf};
 
 use cifer_chain::{
-    block::Block,
-    evidence::Evidence,
-    validators::ValidatorSet,
-    vote::CommitCertificate,
+    block::Block, evidence::Evidence, validators::ValidatorSet, vote::CommitCertificate,
 };
 use cifer_genesis::{
     BlockHash, GenesisHash, Height, PublicKey, SecretKey, ValidatorId, document::ConsensusParams,

@@ -7,8 +7,8 @@ use std::{
 };
 
 use arc_malachitebft_app_channel::{
-    AppMsg, ConsensusContext, EngineBuilder, NetworkContext, NetworkIdentity, RequestContext, Signer as _,
-    SyncContext, WalContext,
+    AppMsg, ConsensusContext, EngineBuilder, NetworkContext, NetworkIdentity, RequestContext,
+    Signer as _, SyncContext, WalContext,
     app::types::{Keypair, codec::Codec as _},
 };
 use cifer_genesis::{PublicKey, ValidatorId};
@@ -28,6 +28,7 @@ use crate::{
     network::{EngineConfig, watch_peers},
     run::{Sources, run},
     signing::{CiferSigner, CiferVerifier, SharedSigner},
+    verified::Verified,
 };
 
 /// File name of the write-ahead log under the consensus home.
@@ -112,7 +113,8 @@ async fn start_engine(
     let engine_config = EngineConfig::new(&config)?;
     let public_key = config.key.public_key();
     check_role(&config, &app, public_key)?;
-    let signer = open_signer(&config, public_key)?;
+    let verified = Arc::new(Verified::default());
+    let signer = open_signer(&config, public_key, &verified)?;
     let builder = EngineBuilder::new(Cifer, engine_config)
         .with_default_wal(WalContext::new(config.home.join(WAL_FILE), BorshCodec))
         .with_default_network(NetworkContext::new(
@@ -120,10 +122,17 @@ async fn start_engine(
             BorshCodec,
         ))
         .with_default_sync(SyncContext::new(BorshCodec))
-        .with_default_consensus(consensus_context(&config, public_key, signer.as_ref()))
+        .with_default_consensus(consensus_context(
+            &config,
+            public_key,
+            signer.as_ref(),
+            verified,
+        ))
         .with_default_request(RequestContext::new(REQUESTS));
-    let (mut channels, engine) =
-        builder.build().await.map_err(|error| Error::Engine(format!("{error:#}")))?;
+    let (mut channels, engine) = builder
+        .build()
+        .await
+        .map_err(|error| Error::Engine(format!("{error:#}")))?;
 
     let (status, status_receiver) = watch::channel(initial_status(&app));
     let (starting, starting_receiver) = watch::channel(true);
@@ -136,18 +145,29 @@ async fn start_engine(
         max_block_bytes: config.max_block_bytes,
         signer,
     };
-    let mut adapter =
-        Adapter::new(app, settings, channels.network, status, starting, Instant::now());
+    let mut adapter = Adapter::new(
+        app,
+        settings,
+        channels.network,
+        status,
+        starting,
+        Instant::now(),
+    );
     // The first message says that the engine listens. It says nothing at all when it cannot.
     let first = tokio::time::timeout(LISTEN_TIMEOUT, channels.consensus.recv()).await;
     let begun = match first {
         Ok(Some(first)) => begin(&mut adapter, first).await,
-        _ => Err(Error::Listen { address: config.listen }),
+        _ => Err(Error::Listen {
+            address: config.listen,
+        }),
     };
     if let Err(error) = begun {
         adapter.abandon("not started");
         drop(channels.consensus);
-        engine.actor.stop_children_and_wait(None, Some(LISTEN_TIMEOUT)).await;
+        engine
+            .actor
+            .stop_children_and_wait(None, Some(LISTEN_TIMEOUT))
+            .await;
         engine.actor.stop(None);
         return Err(error);
     }
@@ -160,7 +180,12 @@ async fn start_engine(
         stop: stop_receiver,
     };
     let task = tokio::spawn(run(adapter, sources));
-    Ok(Handle { status: status_receiver, stop: Some(stop), task, ended: false })
+    Ok(Handle {
+        status: status_receiver,
+        stop: Some(stop),
+        task,
+        ended: false,
+    })
 }
 
 async fn begin<A: Application>(
@@ -204,12 +229,21 @@ fn check_role<A: Application>(config: &Config, app: &A, key: PublicKey) -> Resul
     Ok(())
 }
 
-fn open_signer(config: &Config, key: PublicKey) -> Result<Option<Arc<CiferSigner>>, Error> {
+fn open_signer(
+    config: &Config,
+    key: PublicKey,
+    verified: &Arc<Verified>,
+) -> Result<Option<Arc<CiferSigner>>, Error> {
     if !config.is_validator {
         return Ok(None);
     }
     let record = LastSigned::open(&config.home, config.genesis_hash, key)?;
-    let signer = CiferSigner::new(config.key.clone(), &config.chain_id, record);
+    let signer = CiferSigner::new(
+        config.key.clone(),
+        &config.chain_id,
+        record,
+        verified.clone(),
+    );
     Ok(Some(Arc::new(signer)))
 }
 
@@ -232,17 +266,25 @@ async fn identity(
         .sign_validator_proof(key.as_bytes().to_vec(), peer_id)
         .await
         .map_err(|error| engine_error(error.to_string()))?;
-    let proof = BorshCodec.encode(&proof).map_err(|error| engine_error(error.to_string()))?;
-    Ok(NetworkIdentity::new_validator(moniker, keypair, key.to_string(), proof))
+    let proof = BorshCodec
+        .encode(&proof)
+        .map_err(|error| engine_error(error.to_string()))?;
+    Ok(NetworkIdentity::new_validator(
+        moniker,
+        keypair,
+        key.to_string(),
+        proof,
+    ))
 }
 
 fn consensus_context(
     config: &Config,
     key: PublicKey,
     signer: Option<&Arc<CiferSigner>>,
+    verified: Arc<Verified>,
 ) -> ConsensusContext<Cifer> {
     let address = EngineAddress(ValidatorId(key));
-    let verifier = Box::new(CiferVerifier::new(&config.chain_id));
+    let verifier = Box::new(CiferVerifier::new(&config.chain_id, verified));
     match signer {
         Some(signer) => ConsensusContext::new_validator(
             address,

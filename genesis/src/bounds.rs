@@ -44,8 +44,9 @@ pub const MAX_RANK: usize = 16;
 /// Longest name of a tensor, in bytes.
 pub const MAX_TENSOR_NAME_BYTES: usize = 128;
 
-/// Updates that a round may take: a round's record of about 300 bytes for each is 3 MB.
-pub const MAX_UPDATES: u64 = 10_000;
+/// Updates that a round may take: what the aggregation rules have buffers for. A round's record of
+/// about 300 bytes for each is 300 KB.
+pub const MAX_UPDATES: u64 = 1_024;
 
 /// Block time of genesis: until the end of the year 9999.
 pub const TIME_MS: RangeInclusive<u64> = 0..=253_402_300_799_999;
@@ -82,8 +83,11 @@ pub const MEMPOOL_TXS: RangeInclusive<u64> = 1..=1_000_000;
 /// Most bytes of transactions in a mempool: all of it is resident.
 pub const MAX_MEMPOOL_BYTES: u64 = 1 << 30;
 
-/// Largest payload: from one number to 1 TiB on disk.
-pub const PAYLOAD_BYTES: RangeInclusive<u64> = 4..=1 << 40;
+/// Largest payload: from one number to 64 GiB, the data plane's largest blob.
+pub const PAYLOAD_BYTES: RangeInclusive<u64> = 4..=1 << 36;
+
+/// Largest transaction: it has to fit into one gossip message of the data plane.
+pub const MAX_TX_BYTES: u64 = 255 << 10;
 
 /// Server step in parts per million: 100,000,000 is 100.0.
 pub const SERVER_LR_PPM: RangeInclusive<u64> = 1..=100_000_000;

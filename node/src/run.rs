@@ -71,7 +71,7 @@ pub async fn run(home: Home, config: NodeConfig, stop: CancellationToken) -> Res
 
     let application = NodeApplication::new(node.clone());
     let mut consensus = cifer_consensus::start(
-        engine_config(&home, &config, &genesis, key),
+        engine_config(&home, &config, &genesis, key)?,
         application,
         node.work(),
     )
@@ -237,9 +237,9 @@ fn engine_config(
     config: &NodeConfig,
     genesis: &Genesis,
     key: cifer_chain::SecretKey,
-) -> cifer_consensus::Config {
+) -> Result<cifer_consensus::Config, Report> {
     let own = key.public_key();
-    cifer_consensus::Config {
+    Ok(cifer_consensus::Config {
         moniker: config.name.clone(),
         chain_id: genesis.chain_id.clone(),
         genesis_hash: genesis.hash(),
@@ -250,15 +250,39 @@ fn engine_config(
         key,
         home: home.consensus_dir(),
         listen: config.consensus.listen.clone(),
-        peers: genesis
-            .validators
-            .iter()
-            .map(|validator| (validator.public_key, validator.consensus_address.clone()))
-            .collect(),
+        peers: consensus_peers(config, genesis)?,
         params: genesis.consensus.clone(),
         max_block_bytes: genesis.limits.max_block_bytes,
         allow_observers: genesis.allow_observers,
+    })
+}
+
+/// Where the validators' engines are: as genesis says, unless `consensus.peers` knows better.
+fn consensus_peers(
+    config: &NodeConfig,
+    genesis: &Genesis,
+) -> Result<Vec<(PublicKey, String)>, Report> {
+    let mut peers: Vec<(PublicKey, String)> = genesis
+        .validators
+        .iter()
+        .map(|validator| (validator.public_key, validator.consensus_address.clone()))
+        .collect();
+    for peer in &config.consensus.peers {
+        let Some((key, address)) = peer.split_once('@') else {
+            return Err(Failure::new(
+                Exit::Refused,
+                format!("consensus.peers: {peer:?} does not say whose address it is"),
+                "write PUBLIC_KEY@MULTIADDRESS",
+            )
+            .into());
+        };
+        let key: PublicKey = key.parse()?;
+        match peers.iter_mut().find(|(known, _)| *known == key) {
+            Some((_, known)) => *known = address.to_owned(),
+            None => peers.push((key, address.to_owned())),
+        }
     }
+    Ok(peers)
 }
 
 /// Binds the API and the health endpoint; nothing is served before consensus runs.

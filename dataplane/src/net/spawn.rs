@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    pin::Pin,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -53,6 +54,18 @@ pub async fn spawn(
     config: Config,
     store: BlobStore,
 ) -> Result<(Handle, mpsc::Receiver<Event>), SpawnError> {
+    spawn_boxed(config, store).await
+}
+
+type Spawned = Result<(Handle, mpsc::Receiver<Event>), SpawnError>;
+
+/// Not async: the swarm is compiled here once, and not again in every crate that starts one.
+#[inline(never)]
+fn spawn_boxed(config: Config, store: BlobStore) -> Pin<Box<dyn Future<Output = Spawned> + Send>> {
+    Box::pin(spawn_swarm(config, store))
+}
+
+async fn spawn_swarm(config: Config, store: BlobStore) -> Spawned {
     if config.chain_id.len() > MAX_CHAIN_ID_BYTES {
         let length = config.chain_id.len();
         return Err(SpawnError::ChainId {

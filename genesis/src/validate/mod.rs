@@ -197,11 +197,15 @@ impl Limits {
         for (field, value, range) in ranges {
             problems.check_range(field, value, &range);
         }
-        // A block of which one transaction takes more than half makes little use of its bytes.
+        // A block of which one transaction takes more than half makes little use of its bytes, and a
+        // transaction has to fit into one gossip message.
         check_at_most(
             "limits.max_tx_bytes",
             ("max_tx_bytes", self.max_tx_bytes),
-            ("max_block_bytes / 2", self.max_block_bytes / 2),
+            (
+                "min(max_block_bytes / 2, 255 KiB)",
+                bounds::MAX_TX_BYTES.min(self.max_block_bytes / 2),
+            ),
             problems,
         );
         let signatures = validators.saturating_mul(bounds::SIGNATURE_BYTES);

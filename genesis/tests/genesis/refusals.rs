@@ -301,7 +301,7 @@ fn limits() {
     one(
         |g| g.limits.max_tx_bytes = (1 << 19) + 1,
         "limits.max_tx_bytes: 524289 is too large: \
-         max_tx_bytes <= max_block_bytes / 2 = 524288 must hold",
+         max_tx_bytes <= min(max_block_bytes / 2, 255 KiB) = 261120 must hold",
     );
     one(
         |g| g.limits.max_tx_bytes = 895,
@@ -322,8 +322,8 @@ fn limits() {
         "limits.max_contributors: 0 is out of range: 1 <= x <= 1000000",
     );
     one(
-        |g| g.limits.max_payload_bytes = (1 << 40) + 1,
-        "limits.max_payload_bytes: 1099511627777 is out of range: 4 <= x <= 1099511627776",
+        |g| g.limits.max_payload_bytes = (1 << 36) + 1,
+        "limits.max_payload_bytes: 68719476737 is out of range: 4 <= x <= 68719476736",
     );
 }
 
@@ -365,7 +365,7 @@ fn round_policy() {
     });
     assert_eq!(
         problems,
-        ["tasks[0].rounds.min_updates: 0 is out of range: 1 <= x <= 10000"]
+        ["tasks[0].rounds.min_updates: 0 is out of range: 1 <= x <= 1024"]
     );
     one(
         |g| g.tasks[0].rounds.max_updates = 8,

@@ -36,9 +36,9 @@ fn limits() -> impl Strategy<Value = Limits> {
     )
         .prop_map(
             |(max_block_bytes, txs, mempool_bytes, max_contributors)| Limits {
-                max_payload_bytes: 1 << 40,
+                max_payload_bytes: 1 << 36,
                 max_block_bytes,
-                max_tx_bytes: max_block_bytes / 2,
+                max_tx_bytes: bounds::MAX_TX_BYTES.min(max_block_bytes / 2),
                 max_mempool_txs: txs,
                 max_mempool_bytes: mempool_bytes,
                 max_contributors,

@@ -39,7 +39,12 @@ pub(crate) struct ClientArgs {
     #[command(flatten)]
     connection: Connection,
     /// How long nodes are tried, in milliseconds
-    #[arg(long, value_name = "MS", default_value_t = 5_000, help_heading = "Connection")]
+    #[arg(
+        long,
+        value_name = "MS",
+        default_value_t = 5_000,
+        help_heading = "Connection"
+    )]
     timeout_ms: u64,
 }
 

@@ -144,7 +144,10 @@ pub(crate) fn run(global: &Global, args: Args) -> eyre::Result<()> {
     let home = global.home()?;
     let config = global.load(&home, args.flags())?;
     let key = args.key.unwrap_or_else(|| home.contributor_key_path());
-    let genesis = args.connection.genesis.unwrap_or_else(|| home.genesis_path());
+    let genesis = args
+        .connection
+        .genesis
+        .unwrap_or_else(|| home.genesis_path());
     let source = args.update_file.map(|path| UpdateSource::File {
         path,
         samples: args.samples,

@@ -24,8 +24,10 @@ use super::{Node, SubmitTxError, judge::JudgeError, wire};
 const VERDICT_PATIENCE: Duration = Duration::from_secs(30);
 /// Slowest transfer that is still waited for.
 const SLOWEST_BYTES_PER_SECOND: u64 = 4 << 20;
-/// How often validators that have not answered are asked again.
+/// After this time a validator that has not answered is asked again.
 const ASK_AGAIN: Duration = Duration::from_secs(3);
+/// How often it is looked for validators that have connected meanwhile, or that are to be asked again.
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
 /// Updates that wait for verdicts at the same time; each holds a channel and, when small, its
 /// payload of up to 256 KiB: 256 MiB at the very most, far less in practice.
 pub(crate) const MAX_WAITING: usize = 1_024;
@@ -115,12 +117,14 @@ impl Node {
     ) -> Result<SubmitOutcome, SubmitError> {
         let id = signed.id(self.chain_id());
         self.judge().admit(self, &signed)?;
+        let started = Instant::now();
         let inline = store_payload(self, &signed, payload).await?;
         let mut verdicts = self.collect(id)?;
         if self.validator().is_some() {
             verdicts.add_own(self.judge().judge(self, &signed, None, None).await?);
         }
         let outcome = verdicts.wait(self, &signed, inline).await?;
+        self.metrics().verdict_ms.observe(started.elapsed());
         self.conclude(signed, outcome)
     }
 
@@ -181,6 +185,7 @@ impl Node {
             receiver,
             votes: BTreeMap::new(),
             refusals: BTreeMap::new(),
+            asked: BTreeMap::new(),
         })
     }
 }
@@ -255,6 +260,7 @@ struct Verdicts {
     receiver: mpsc::Receiver<VerdictVote>,
     votes: BTreeMap<ValidatorId, VerdictVote>,
     refusals: BTreeMap<ValidatorId, String>,
+    asked: BTreeMap<ValidatorId, Instant>,
 }
 
 impl Drop for Verdicts {
@@ -327,7 +333,7 @@ impl Verdicts {
             inline,
         });
         let (answers_in, mut answers) = mpsc::channel(64);
-        let mut ask_again = tokio::time::interval(ASK_AGAIN);
+        let mut look_again = tokio::time::interval(LOOK_AGAIN);
         loop {
             if let Some(decided) = self.decided() {
                 return Ok(decided);
@@ -338,19 +344,21 @@ impl Verdicts {
             tokio::select! {
                 Some(vote) = self.receiver.recv() => self.add(vote),
                 Some((validator, answer)) = answers.recv() => self.answered(validator, answer),
-                _ = ask_again.tick() => self.offer(&offer, &answers_in),
+                _ = look_again.tick() => self.offer(&offer, &answers_in),
                 () = tokio::time::sleep_until(deadline) => return Err(self.give_up()),
             }
         }
     }
 
-    fn answered(&mut self, validator: ValidatorId, answer: wire::Response) {
+    fn answered(&mut self, validator: ValidatorId, answer: Option<wire::Response>) {
         match answer {
-            wire::Response::Verdict(vote) => {
+            // The request failed; the validator is asked again at the next look.
+            None => drop(self.asked.remove(&validator)),
+            Some(wire::Response::Verdict(vote)) => {
                 self.refusals.remove(&validator);
                 self.add(vote);
             }
-            wire::Response::Refused(text) => {
+            Some(wire::Response::Refused(text)) => {
                 debug!(%validator, %text, "offer refused");
                 self.refusals.insert(validator, text);
             }
@@ -358,18 +366,28 @@ impl Verdicts {
         }
     }
 
-    /// Offers the update to every connected validator that has not given its verdict.
-    fn offer(&self, offer: &[u8], answers: &mpsc::Sender<(ValidatorId, wire::Response)>) {
+    /// Offers the update to every connected validator that has not been asked lately.
+    fn offer(
+        &mut self,
+        offer: &[u8],
+        answers: &mpsc::Sender<(ValidatorId, Option<wire::Response>)>,
+    ) {
+        let now = Instant::now();
         for (validator, peer) in self.node.connected_validators() {
-            if self.votes.contains_key(&validator) || self.refusals.contains_key(&validator) {
+            let settled =
+                self.votes.contains_key(&validator) || self.refusals.contains_key(&validator);
+            let lately = self
+                .asked
+                .get(&validator)
+                .is_some_and(|at| now - *at < ASK_AGAIN);
+            if settled || lately {
                 continue;
             }
+            self.asked.insert(validator, now);
             let (plane, answers) = (self.node.plane().clone(), answers.clone());
             let offer = bytes::Bytes::copy_from_slice(offer);
             self.node.spawn(async move {
-                let Some(answer) = ask(&plane, peer, offer).await else {
-                    return;
-                };
+                let answer = ask(&plane, peer, offer).await;
                 let _ = answers.send((validator, answer)).await;
             });
         }

@@ -45,18 +45,18 @@ pub enum MempoolError {
 
 /// A waiting transaction.
 #[derive(Debug, Clone)]
-pub struct Pending {
+pub(crate) struct Pending {
     /// The transaction.
-    pub tx: Transaction,
+    pub(crate) tx: Transaction,
     /// Its encoding, for gossip.
-    pub bytes: Vec<u8>,
+    pub(crate) bytes: Vec<u8>,
     /// When it came; only used to decide when to send it again.
-    pub since: Instant,
+    pub(crate) since: Instant,
 }
 
 /// The pool. Not synchronised; the owner locks it.
 #[derive(Debug)]
-pub struct Mempool {
+pub(crate) struct Mempool {
     order: BTreeMap<u64, TxHash>,
     entries: HashMap<TxHash, (u64, Pending)>,
     next: u64,
@@ -69,8 +69,7 @@ pub struct Mempool {
 
 impl Mempool {
     /// An empty pool with these bounds.
-    #[must_use]
-    pub fn new(max_txs: u64, max_bytes: u64) -> Self {
+    pub(crate) fn new(max_txs: u64, max_bytes: u64) -> Self {
         Self {
             order: BTreeMap::new(),
             entries: HashMap::new(),
@@ -84,14 +83,12 @@ impl Mempool {
     }
 
     /// Whether the hash is waiting or was committed recently.
-    #[must_use]
-    pub fn knows(&self, hash: &TxHash) -> bool {
+    pub(crate) fn knows(&self, hash: &TxHash) -> bool {
         self.entries.contains_key(hash) || self.recent_set.contains(hash)
     }
 
     /// Whether the hash is waiting, which means that its signatures were verified.
-    #[must_use]
-    pub fn contains(&self, hash: &TxHash) -> bool {
+    pub(crate) fn contains(&self, hash: &TxHash) -> bool {
         self.entries.contains_key(hash)
     }
 
@@ -99,7 +96,7 @@ impl Mempool {
     ///
     /// # Errors
     /// See [`MempoolError`].
-    pub fn insert(
+    pub(crate) fn insert(
         &mut self,
         hash: TxHash,
         tx: Transaction,
@@ -131,7 +128,7 @@ impl Mempool {
     ///
     /// # Errors
     /// See [`MempoolError`].
-    pub fn room_for(&self, tx_bytes: u64) -> Result<(), MempoolError> {
+    pub(crate) fn room_for(&self, tx_bytes: u64) -> Result<(), MempoolError> {
         let held = self.entries.len() as u64;
         if held >= self.max_txs {
             return Err(MempoolError::FullCount {
@@ -150,7 +147,7 @@ impl Mempool {
     }
 
     /// Forgets a transaction without remembering it as committed.
-    pub fn remove(&mut self, hash: &TxHash) {
+    pub(crate) fn remove(&mut self, hash: &TxHash) {
         if let Some((position, pending)) = self.entries.remove(hash) {
             self.order.remove(&position);
             self.held_bytes -= pending.bytes.len() as u64;
@@ -158,7 +155,7 @@ impl Mempool {
     }
 
     /// Removes what a block carried and remembers it.
-    pub fn committed<'a>(&mut self, hashes: impl IntoIterator<Item = &'a TxHash>) {
+    pub(crate) fn committed<'a>(&mut self, hashes: impl IntoIterator<Item = &'a TxHash>) {
         for hash in hashes {
             self.remove(hash);
             if self.recent_set.insert(*hash) {
@@ -173,7 +170,7 @@ impl Mempool {
     }
 
     /// Removes those that `keep` no longer accepts, after the state has moved.
-    pub fn retain(&mut self, mut keep: impl FnMut(&Transaction) -> bool) {
+    pub(crate) fn retain(&mut self, mut keep: impl FnMut(&Transaction) -> bool) {
         let stale: Vec<_> = self
             .entries
             .iter()
@@ -186,27 +183,24 @@ impl Mempool {
     }
 
     /// Waiting transactions, oldest first.
-    pub fn iter(&self) -> impl Iterator<Item = (&TxHash, &Pending)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&TxHash, &Pending)> {
         self.order
             .values()
             .filter_map(|hash| Some((hash, &self.entries.get(hash)?.1)))
     }
 
     /// Number of waiting transactions.
-    #[must_use]
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.entries.len()
     }
 
     /// Whether nothing waits.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
     /// Bytes held.
-    #[must_use]
-    pub const fn held_bytes(&self) -> u64 {
+    pub(crate) const fn held_bytes(&self) -> u64 {
         self.held_bytes
     }
 }

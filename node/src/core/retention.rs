@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use cifer_chain::{BlobHash, RoundId, Store};
+use cifer_chain::{BlobHash, Phase, RoundId, Store};
 use tracing::{debug, warn};
 
 use super::Node;
@@ -29,12 +29,22 @@ fn live(node: &Node) -> Result<BTreeSet<BlobHash>, cifer_chain::StoreError> {
     for (id, task) in &state.tasks {
         live.insert(task.model.into());
         live.insert(task.task.initial_model.into());
-        for age in 1..=retention.keep_models.max(retention.keep_rounds) {
+        match &task.phase {
+            Phase::Open(open) => {
+                live.extend(open.updates.values().map(|turn| turn.update.payload));
+            }
+            Phase::Closed(closed) => {
+                live.extend(closed.updates.iter().map(|turn| turn.update.payload));
+            }
+            Phase::Complete => {}
+        }
+        // The record of the current round exists once the task is complete.
+        for age in 0..=retention.keep_models.max(retention.keep_rounds) {
             let Some(round) = task.round.0.checked_sub(age) else {
                 break;
             };
             let Some(record) = node.store().round(*id, RoundId(round))? else {
-                break;
+                continue;
             };
             if age <= retention.keep_models {
                 live.insert(record.model().into());

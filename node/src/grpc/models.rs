@@ -128,7 +128,8 @@ fn find(
 /// Looks for the newest finalised round with this model. An aborted round keeps its base.
 fn by_root(node: &Node, task: &TaskState, root: ModelRoot) -> Result<Found, Status> {
     let newest = task.round.0;
-    for age in 1..=SEARCHED_ROUNDS.max(node.keep_models()) {
+    // The record of the current round exists once the task is complete.
+    for age in 0..=SEARCHED_ROUNDS.max(node.keep_models()) {
         let Some(round) = newest.checked_sub(age).map(RoundId) else {
             break;
         };

@@ -23,10 +23,7 @@ pub(crate) fn get(
 ) -> Result<v1::GetRoundResponse, Status> {
     let state = node.state();
     let current = state.tasks.get(&task).ok_or_else(|| unknown_task(task))?;
-    let round = round.unwrap_or(match current.phase {
-        Phase::Complete => RoundId(current.round.0.saturating_sub(1)),
-        _ => current.round,
-    });
+    let round = round.unwrap_or(current.round);
     if round == current.round
         && let Some(summary) = convert::current_round(current)
     {
@@ -136,8 +133,12 @@ pub(crate) fn list(
     while let Some(round) = next
         && page.len() < size as usize
     {
-        if round == current.round.0 {
-            page.extend(convert::current_round(current));
+        // A complete task stays at its last round, of which there is a record.
+        let running = (round == current.round.0)
+            .then(|| convert::current_round(current))
+            .flatten();
+        if let Some(summary) = running {
+            page.push(summary);
         } else if let Some(record) = node
             .store()
             .round(task, RoundId(round))

@@ -68,10 +68,13 @@ pub fn build_task(options: &TaskOptions, contributors: usize) -> Result<BuiltTas
     let contributors = (contributors as u64).max(1);
     let max_updates = options.max_updates.unwrap_or(contributors);
     let rule = rule(options, options.min_updates.unwrap_or(max_updates))?;
+    // Never above the maximum, so that validation names the rule's own inequality where it fails.
+    let min_updates = rule
+        .min_updates_needed()
+        .max(max_updates.div_ceil(2))
+        .min(max_updates);
     let rounds = RoundPolicy {
-        min_updates: options
-            .min_updates
-            .unwrap_or_else(|| rule.min_updates_needed().max(max_updates.div_ceil(2))),
+        min_updates: options.min_updates.unwrap_or(min_updates),
         max_updates,
         deadline_ms: options.deadline_ms,
         max_extensions: 2,
