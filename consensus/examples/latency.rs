@@ -15,7 +15,10 @@ const WARM_UP: usize = 20;
 
 #[tokio::main]
 async fn main() {
-    let blocks = std::env::args().nth(1).and_then(|text| text.parse().ok()).unwrap_or(200_usize);
+    let blocks = std::env::args()
+        .nth(1)
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(200_usize);
     let mut network = Network::new(&[1, 1, 1, 1], params());
     network.start_all().await;
     let target = WARM_UP + blocks + 1;
@@ -25,7 +28,10 @@ async fn main() {
     network.reach(0..4, target as u64).await;
     let (times, later_rounds) = {
         let ledger = network.nodes[0].ledger();
-        let later = ledger.blocks[..target].iter().filter(|(_, cert)| cert.round > 0).count();
+        let later = ledger.blocks[..target]
+            .iter()
+            .filter(|(_, cert)| cert.round > 0)
+            .count();
         (ledger.committed_at[WARM_UP..target].to_vec(), later)
     };
     network.stop_all().await;

@@ -16,16 +16,12 @@ use arc_malachitebft_app_channel::{
         streaming::{StreamId, StreamMessage},
         types::{
             ProposedValue,
-            core::{
-                Context as _, HeightParams, LinearTimeouts, Round, Validator as _, Validity,
-            },
+            core::{Context as _, HeightParams, LinearTimeouts, Round, Validator as _, Validity},
         },
     },
 };
 use cifer_chain::block::Block;
-use cifer_genesis::{
-    BlockHash, Height, ValidatorId, VotingPower, document::ConsensusParams,
-};
+use cifer_genesis::{BlockHash, Height, ValidatorId, VotingPower, document::ConsensusParams};
 use tokio::sync::{mpsc, watch};
 use tracing::{debug, info, warn};
 
@@ -142,15 +138,17 @@ impl<A: Application> Adapter<A> {
 
     /// The height that is decided now or next.
     pub(crate) fn next_height(&self) -> Result<Height, Fatal> {
-        self.app.tip().next().ok_or_else(|| Fatal::new("the chain is at the last height"))
+        self.app
+            .tip()
+            .next()
+            .ok_or_else(|| Fatal::new("the chain is at the last height"))
     }
 
     /// The validators of a height, if the application knows them.
-    pub(crate) fn validators(
-        &mut self,
-        height: Height,
-    ) -> Result<Option<EngineValidators>, Fatal> {
-        let Some(set) = self.app.validators(height) else { return Ok(None) };
+    pub(crate) fn validators(&mut self, height: Height) -> Result<Option<EngineValidators>, Fatal> {
+        let Some(set) = self.app.validators(height) else {
+            return Ok(None);
+        };
         // Sets change rarely and a schedule is work: keep the last one.
         if let Some(known) = &self.validators
             && *known.set() == set
@@ -163,10 +161,7 @@ impl<A: Application> Adapter<A> {
     }
 
     /// The validators of a height the application must know.
-    pub(crate) fn known_validators(
-        &mut self,
-        height: Height,
-    ) -> Result<EngineValidators, Fatal> {
+    pub(crate) fn known_validators(&mut self, height: Height) -> Result<EngineValidators, Fatal> {
         self.validators(height)?
             .ok_or_else(|| Fatal::new(format!("no validators known for height {height}")))
     }
@@ -175,7 +170,9 @@ impl<A: Application> Adapter<A> {
         let validators = self.known_validators(height)?;
         if self.settings.signer.is_none() && validators.contains(&self.settings.own) {
             // The engine would look for a signer that is not there.
-            return Err(Fatal::new("this key has a seat, but the node is not a validator"));
+            return Err(Fatal::new(
+                "this key has a seat, but the node is not a validator",
+            ));
         }
         let params = &self.settings.params;
         let propose = Duration::from_millis(params.timeout_propose_ms);
@@ -217,11 +214,13 @@ impl<A: Application> Adapter<A> {
     fn start_next(&mut self, cause: Cause) -> Result<(), Fatal> {
         let height = self.next_height()?;
         let params = self.height_params(height)?;
-        let Some(reply) = self.waiting.take() else { return Ok(()) };
+        let Some(reply) = self.waiting.take() else {
+            return Ok(());
+        };
         debug!(%height, ?cause, "starting height");
         self.cause = cause;
         self.pace.started();
-        self.starting.send_if_modified(|starting| std::mem::take(starting));
+        self.starting.send_if_modified(std::mem::take);
         reply.start(EngineHeight(height), params);
         Ok(())
     }
@@ -259,7 +258,11 @@ impl<A: Application> Adapter<A> {
             return Ok(());
         }
         let signature = signer.sign(crate::proposal::WAKE_DOMAIN, &height);
-        let wake = Wake { height, validator: self.settings.own, signature };
+        let wake = Wake {
+            height,
+            validator: self.settings.own,
+            signature,
+        };
         debug!(%height, "calling the other validators");
         self.publish(vec![Part::Wake(wake)]).await;
         Ok(())
@@ -270,7 +273,12 @@ impl<A: Application> Adapter<A> {
         let id = StreamId::new(rand::random::<[u8; 16]>().to_vec().into());
         for (part, sequence) in parts.into_iter().zip(0..) {
             let message = StreamMessage::new(id.clone(), sequence, StreamContent::Data(part));
-            if self.network.send(NetworkMsg::PublishProposalPart(message)).await.is_err() {
+            if self
+                .network
+                .send(NetworkMsg::PublishProposalPart(message))
+                .await
+                .is_err()
+            {
                 debug!("the engine's network has stopped");
                 return;
             }
@@ -283,11 +291,17 @@ impl<A: Application> Adapter<A> {
         proposal: &EngineProposal,
         payload: &[u8],
     ) -> Result<Option<Init>, Fatal> {
-        let Some(signer) = &self.settings.signer else { return Ok(None) };
+        let Some(signer) = &self.settings.signer else {
+            return Ok(None);
+        };
         let mut init = Init::new(proposal, payload)
             .ok_or_else(|| Fatal::new("own block is larger than 4 GiB"))?;
         let signed = signer
-            .sign_parts(proposal, crate::proposal::PARTS_DOMAIN, &init.signed_payload())
+            .sign_parts(
+                proposal,
+                crate::proposal::PARTS_DOMAIN,
+                &init.signed_payload(),
+            )
             .map_err(Fatal::new)?;
         Ok(signed.map(|signature| {
             init.signature = signature;
@@ -314,11 +328,7 @@ impl<A: Application> Adapter<A> {
 
     /// Keeps a value: durably where a restart would need it, then in memory. `false` when there
     /// are too many.
-    pub(crate) fn keep(
-        &mut self,
-        hash: BlockHash,
-        value: UndecidedValue,
-    ) -> Result<bool, Fatal> {
+    pub(crate) fn keep(&mut self, hash: BlockHash, value: UndecidedValue) -> Result<bool, Fatal> {
         if !self.undecided.insert(hash, value.clone()) {
             return Ok(false);
         }
@@ -342,7 +352,8 @@ impl<A: Application> Adapter<A> {
             return Ok(());
         }
         let bytes = borsh::to_vec(value).map_err(Fatal::new)?;
-        self.app.store_undecided(value.block.header.height, value.round, hash, bytes)
+        self.app
+            .store_undecided(value.block.header.height, value.round, hash, bytes)
     }
 
     /// Brings what the application stored for a round before a restart back into memory, once.
@@ -401,10 +412,16 @@ impl<A: Application> Adapter<A> {
         let next = self.next_height()?;
         let validators = self.known_validators(next)?;
         let proposer = validators.proposer(next, 0).address().0;
-        let mut connected = validators.set().power_of(&self.settings.own).map_or(0, |power| power.0);
+        let mut connected = validators
+            .set()
+            .power_of(&self.settings.own)
+            .map_or(0, |power| power.0);
         let mut list = Vec::with_capacity(peers.len());
         for peer in peers {
-            let validator = peer.key.map(ValidatorId).filter(|id| validators.contains(id));
+            let validator = peer
+                .key
+                .map(ValidatorId)
+                .filter(|id| validators.contains(id));
             if let Some(power) = validator.and_then(|id| validators.set().power_of(&id)) {
                 connected = connected.saturating_add(power.0);
             }
@@ -432,8 +449,15 @@ impl<A: Application> Adapter<A> {
     /// Shows where the engine is.
     pub(crate) fn show(&self, phase: Phase, proposer: Option<ValidatorId>) {
         let tip = self.app.tip();
-        let refused = self.settings.signer.as_ref().map_or(0, |signer| signer.refused());
-        let round = self.position.filter(|_| phase == Phase::Running).map(|(_, round)| round);
+        let refused = self
+            .settings
+            .signer
+            .as_ref()
+            .map_or(0, |signer| signer.refused());
+        let round = self
+            .position
+            .filter(|_| phase == Phase::Running)
+            .map(|(_, round)| round);
         self.status.send_modify(|status| {
             status.tip = tip;
             status.height = tip.next().unwrap_or(tip);
@@ -447,6 +471,7 @@ impl<A: Application> Adapter<A> {
     /// Shows a failure.
     pub(crate) fn report(&self, error: String) {
         info!(error, "consensus reports a failure");
-        self.status.send_modify(|status| status.last_error = Some(error));
+        self.status
+            .send_modify(|status| status.last_error = Some(error));
     }
 }

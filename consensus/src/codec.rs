@@ -78,10 +78,13 @@ fn encode<W: BorshSerialize>(
     limit: usize,
     message: &W,
 ) -> Result<Bytes, CodecError> {
-    let bytes =
-        borsh::to_vec(message).map_err(|error| CodecError::Malformed { kind, error })?;
+    let bytes = borsh::to_vec(message).map_err(|error| CodecError::Malformed { kind, error })?;
     if bytes.len() > limit {
-        return Err(CodecError::TooLarge { kind, bytes: bytes.len(), limit });
+        return Err(CodecError::TooLarge {
+            kind,
+            bytes: bytes.len(),
+            limit,
+        });
     }
     Ok(bytes.into())
 }
@@ -92,7 +95,11 @@ fn decode<W: BorshDeserialize>(
     bytes: &[u8],
 ) -> Result<W, CodecError> {
     if bytes.len() > limit {
-        return Err(CodecError::TooLarge { kind, bytes: bytes.len(), limit });
+        return Err(CodecError::TooLarge {
+            kind,
+            bytes: bytes.len(),
+            limit,
+        });
     }
     W::try_from_slice(bytes).map_err(|error| CodecError::Malformed { kind, error })
 }
@@ -140,8 +147,12 @@ impl Codec<Part> for BorshCodec {
 impl HasEncodedLen<Response<Cifer>> for BorshCodec {
     // Asked about single values and whole batches to find what fits, so the size is not bounded here.
     fn encoded_len(&self, response: &Response<Cifer>) -> Result<usize, CodecError> {
-        borsh::object_length(&wire::SyncResponse::try_from(response)?)
-            .map_err(|error| CodecError::Malformed { kind: "sync response", error })
+        borsh::object_length(&wire::SyncResponse::try_from(response)?).map_err(|error| {
+            CodecError::Malformed {
+                kind: "sync response",
+                error,
+            }
+        })
     }
 }
 

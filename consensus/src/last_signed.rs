@@ -97,13 +97,26 @@ impl LastSigned {
         key: PublicKey,
     ) -> Result<Self, LastSignedError> {
         let path = home.join(FILE_NAME);
-        let io_error = |error| LastSignedError::Io { path: path.clone(), error };
-        let fresh =
-            Slot { genesis, key, sequence: 0, height: Height(0), round: 0, steps: [None; 3] };
+        let io_error = |error| LastSignedError::Io {
+            path: path.clone(),
+            error,
+        };
+        let fresh = Slot {
+            genesis,
+            key,
+            sequence: 0,
+            height: Height(0),
+            round: 0,
+            steps: [None; 3],
+        };
         if !path.try_exists().map_err(io_error)? {
             create(home, &path, &fresh).map_err(io_error)?;
         }
-        let file = OpenOptions::new().read(true).write(true).open(&path).map_err(io_error)?;
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(&path)
+            .map_err(io_error)?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(LastSignedError::Locked { path }),
@@ -115,7 +128,11 @@ impl LastSigned {
             .max_by_key(|slot| slot.sequence)
             .ok_or_else(|| LastSignedError::Damaged { path: path.clone() })?;
         if slot.key != key {
-            return Err(LastSignedError::OtherKey { path, found: slot.key, expected: key });
+            return Err(LastSignedError::OtherKey {
+                path,
+                found: slot.key,
+                expected: key,
+            });
         }
         if slot.genesis != genesis {
             return Err(LastSignedError::OtherNetwork {
@@ -174,7 +191,10 @@ impl LastSigned {
             .and_then(|bytes| self.file.write_all_at(&bytes, offset))
             // The file's size and blocks do not change, so this is one flush of one page.
             .and_then(|()| self.file.sync_data())
-            .map_err(|error| LastSignedError::Io { path: self.path.clone(), error })?;
+            .map_err(|error| LastSignedError::Io {
+                path: self.path.clone(),
+                error,
+            })?;
         self.slot = slot;
         Ok(())
     }
@@ -247,12 +267,24 @@ mod tests {
         assert!(granted(&mut record, 5, 0, Step::Prevote, 1));
         assert!(!granted(&mut record, 5, 0, Step::Prevote, 2));
         assert!(granted(&mut record, 5, 0, Step::Precommit, 1));
-        assert!(granted(&mut record, 5, 0, Step::Prevote, 1), "recorded steps repeat");
-        assert!(!granted(&mut record, 5, 0, Step::Proposal, 1), "steps do not go back");
+        assert!(
+            granted(&mut record, 5, 0, Step::Prevote, 1),
+            "recorded steps repeat"
+        );
+        assert!(
+            !granted(&mut record, 5, 0, Step::Proposal, 1),
+            "steps do not go back"
+        );
         assert!(granted(&mut record, 5, 1, Step::Proposal, 3));
-        assert!(!granted(&mut record, 5, 0, Step::Precommit, 1), "rounds do not go back");
+        assert!(
+            !granted(&mut record, 5, 0, Step::Precommit, 1),
+            "rounds do not go back"
+        );
         assert!(granted(&mut record, 6, 0, Step::Prevote, 4));
-        assert!(!granted(&mut record, 5, 7, Step::Prevote, 4), "heights do not go back");
+        assert!(
+            !granted(&mut record, 5, 7, Step::Prevote, 4),
+            "heights do not go back"
+        );
     }
 
     #[test]
@@ -277,7 +309,10 @@ mod tests {
         file.write_all_at(&[0xff; 7], SLOT_OFFSETS[0] + 40).unwrap();
         {
             let mut record = open(home.path());
-            assert!(!granted(&mut record, 5, 0, Step::Prevote, 2), "the older slot holds");
+            assert!(
+                !granted(&mut record, 5, 0, Step::Prevote, 2),
+                "the older slot holds"
+            );
         }
         file.write_all_at(&[0xff; 7], SLOT_OFFSETS[1] + 40).unwrap();
         let error = LastSigned::open(home.path(), GENESIS, key()).unwrap_err();
@@ -299,7 +334,10 @@ mod tests {
         assert!(matches!(error, LastSignedError::OtherKey { .. }), "{error}");
         let genesis = GenesisHash::from_bytes([8; 32]);
         let error = LastSigned::open(home.path(), genesis, key()).unwrap_err();
-        assert!(matches!(error, LastSignedError::OtherNetwork { .. }), "{error}");
+        assert!(
+            matches!(error, LastSignedError::OtherNetwork { .. }),
+            "{error}"
+        );
     }
 
     proptest! {

@@ -28,6 +28,7 @@ mod reply;
 mod run;
 mod signing;
 mod start;
+mod verified;
 
 pub use api::{Application, Config, Fatal, MAX_BLOCK_BYTES, Origin, Peer, Phase, Status, Verdict};
 pub use error::{Error, LastSignedError};

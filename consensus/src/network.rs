@@ -72,7 +72,9 @@ pub(crate) async fn watch_peers(
     mut starting: watch::Receiver<bool>,
 ) {
     loop {
-        let Ok(dump) = NetworkRequest::dump_state(&requests).await else { return };
+        let Ok(dump) = NetworkRequest::dump_state(&requests).await else {
+            return;
+        };
         let mut connected: Vec<_> = dump
             .map(|dump| dump.peers)
             .unwrap_or_default()
@@ -91,8 +93,11 @@ pub(crate) async fn watch_peers(
             }
             changed
         });
-        let interval =
-            if *starting.borrow() { PEERS_INTERVAL_STARTING } else { PEERS_INTERVAL };
+        let interval = if *starting.borrow() {
+            PEERS_INTERVAL_STARTING
+        } else {
+            PEERS_INTERVAL
+        };
         tokio::select! {
             () = peers.closed() => return,
             _ = starting.wait_for(|starting| !starting), if *starting.borrow() => {}
@@ -133,10 +138,14 @@ impl NodeConfig for EngineConfig {
 
 fn multiaddr(field: &'static str, text: &str) -> Result<Multiaddr, Error> {
     let invalid = |reason: String| Error::Config { field, reason };
-    let address: Multiaddr =
-        text.parse().map_err(|error| invalid(format!("{text:?} is no multiaddress: {error}")))?;
+    let address: Multiaddr = text
+        .parse()
+        .map_err(|error| invalid(format!("{text:?} is no multiaddress: {error}")))?;
     let transports = ["tcp", "quic", "quic-v1"];
-    if !address.protocol_stack().any(|protocol| transports.contains(&protocol)) {
+    if !address
+        .protocol_stack()
+        .any(|protocol| transports.contains(&protocol))
+    {
         return Err(invalid(format!("{text:?} has neither tcp nor quic-v1")));
     }
     Ok(address)
@@ -153,7 +162,10 @@ impl EngineConfig {
         if config.max_block_bytes == 0 || config.max_block_bytes > MAX_BLOCK_BYTES {
             return invalid(
                 "max_block_bytes",
-                format!("{} is not in 1 to {MAX_BLOCK_BYTES}", config.max_block_bytes),
+                format!(
+                    "{} is not in 1 to {MAX_BLOCK_BYTES}",
+                    config.max_block_bytes
+                ),
             );
         }
         let mut consensus = ConsensusConfig {
@@ -171,7 +183,8 @@ impl EngineConfig {
             let Some(id) = peer_id(key) else {
                 return invalid("peers", format!("{key} makes no peer id"));
             };
-            p2p.persistent_peers.push(multiaddr("peers", &format!("{address}/p2p/{id}"))?);
+            p2p.persistent_peers
+                .push(multiaddr("peers", &format!("{address}/p2p/{id}"))?);
         }
         // A node that only follows dials validators; it may be followed in turn.
         p2p.persistent_peers_only = config.is_validator && !config.allow_observers;
@@ -198,7 +211,11 @@ impl EngineConfig {
             batch_size: SYNC_BATCH,
             ..ValueSyncConfig::default()
         };
-        Ok(Self { moniker: config.moniker.clone(), consensus, value_sync })
+        Ok(Self {
+            moniker: config.moniker.clone(),
+            consensus,
+            value_sync,
+        })
     }
 }
 
@@ -239,8 +256,14 @@ mod tests {
             home: "unused".into(),
             listen: "/ip4/127.0.0.1/tcp/0".into(),
             peers: vec![
-                (SecretKey::from_seed(&[1; 32]).public_key(), "nonsense".into()),
-                (SecretKey::from_seed(&[2; 32]).public_key(), "/ip4/127.0.0.1/tcp/1".into()),
+                (
+                    SecretKey::from_seed(&[1; 32]).public_key(),
+                    "nonsense".into(),
+                ),
+                (
+                    SecretKey::from_seed(&[2; 32]).public_key(),
+                    "/ip4/127.0.0.1/tcp/1".into(),
+                ),
             ],
             params: ConsensusParams::default(),
             max_block_bytes: 1 << 20,

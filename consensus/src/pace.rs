@@ -74,7 +74,11 @@ impl Pace {
             follow: false,
             proposed: false,
             called: false,
-            startup: Some(Startup { since: now, quorum_since: None, has_proposer: false }),
+            startup: Some(Startup {
+                since: now,
+                quorum_since: None,
+                has_proposer: false,
+            }),
         }
     }
 
@@ -127,7 +131,9 @@ impl Pace {
                 STARTUP_SETTLE_WITHOUT_PROPOSER
             };
             let latest = startup.since + STARTUP_WAIT;
-            let at = startup.quorum_since.map_or(latest, |since| (since + settle).min(latest));
+            let at = startup
+                .quorum_since
+                .map_or(latest, |since| (since + settle).min(latest));
             return (at, Cause::Startup);
         }
         if self.follow {
@@ -137,8 +143,16 @@ impl Pace {
         let candidates = [
             (has_work, floor, Cause::Work),
             (self.proposed, floor, Cause::Proposal),
-            (self.called, floor.max(self.committed_at + CALL_INTERVAL), Cause::Call),
-            (true, floor.max(self.committed_at + self.heartbeat), Cause::Heartbeat),
+            (
+                self.called,
+                floor.max(self.committed_at + CALL_INTERVAL),
+                Cause::Call,
+            ),
+            (
+                true,
+                floor.max(self.committed_at + self.heartbeat),
+                Cause::Heartbeat,
+            ),
         ];
         candidates
             .into_iter()
@@ -190,7 +204,11 @@ mod tests {
         pace.proposed();
         assert_eq!(pace.due(now + MIN, false), Ok(Cause::Proposal));
         pace.committed(now + MIN, false);
-        assert_eq!(pace.due(now + MIN, false), Err(now + MIN + HEARTBEAT), "calls are spent");
+        assert_eq!(
+            pace.due(now + MIN, false),
+            Err(now + MIN + HEARTBEAT),
+            "calls are spent"
+        );
     }
 
     #[test]
@@ -213,7 +231,10 @@ mod tests {
         assert_eq!(pace.due(now + MIN, true), Err(late));
         pace.connected(true, true, now + MIN + MIN);
         assert_eq!(pace.due(now + MIN, true), Err(now + MIN + STARTUP_SETTLE));
-        assert_eq!(pace.due(now + MIN + STARTUP_SETTLE, false), Ok(Cause::Startup));
+        assert_eq!(
+            pace.due(now + MIN + STARTUP_SETTLE, false),
+            Ok(Cause::Startup)
+        );
         pace.connected(false, true, now + MIN);
         assert_eq!(pace.due(now + STARTUP_WAIT, false), Ok(Cause::Startup));
     }

@@ -15,7 +15,10 @@ pub(crate) struct Reply<T> {
 impl<T> Reply<T> {
     /// Wraps the engine's channel; `message` names what is answered.
     pub(crate) fn new(sender: oneshot::Sender<T>, message: &'static str) -> Self {
-        Self { sender: Some(sender), message }
+        Self {
+            sender: Some(sender),
+            message,
+        }
     }
 
     /// Answers.
@@ -24,7 +27,10 @@ impl<T> Reply<T> {
             && sender.send(value).is_err()
         {
             // Only when the engine is being stopped.
-            debug!(message = self.message, "the engine no longer waits for this reply");
+            debug!(
+                message = self.message,
+                "the engine no longer waits for this reply"
+            );
         }
     }
 
@@ -38,7 +44,10 @@ impl<T> Reply<T> {
 impl<T> Drop for Reply<T> {
     fn drop(&mut self) {
         if self.sender.is_some() && !std::thread::panicking() {
-            error!(message = self.message, "reply to the engine dropped: it may stall");
+            error!(
+                message = self.message,
+                "reply to the engine dropped: it may stall"
+            );
             debug_assert!(false, "reply to {} dropped", self.message);
         }
     }

@@ -110,9 +110,15 @@ async fn stop(mut sources: Sources) {
     drop(sources.messages);
     let engine = sources.engine;
     let reason = || Some("shutdown".to_owned());
-    engine.actor.stop_children_and_wait(reason(), Some(STOP_TIMEOUT)).await;
+    engine
+        .actor
+        .stop_children_and_wait(reason(), Some(STOP_TIMEOUT))
+        .await;
     engine.actor.stop(reason());
-    if tokio::time::timeout(STOP_TIMEOUT, engine.handle).await.is_err() {
+    if tokio::time::timeout(STOP_TIMEOUT, engine.handle)
+        .await
+        .is_err()
+    {
         warn!("the engine did not stop in time");
     }
     tokio::time::sleep(WAL_RELEASE).await;
@@ -120,11 +126,12 @@ async fn stop(mut sources: Sources) {
 
 /// The engine ended by itself. After a failure of its write-ahead log it stops its actors and stays, so that
 /// nothing restarts it: a message it signed may be missing from the log.
-async fn closed<A: Application>(
-    adapter: &mut Adapter<A>,
-    sources: Sources,
-) -> Result<(), Error> {
-    let Sources { engine, stop: stop_signal, .. } = sources;
+async fn closed<A: Application>(adapter: &mut Adapter<A>, sources: Sources) -> Result<(), Error> {
+    let Sources {
+        engine,
+        stop: stop_signal,
+        ..
+    } = sources;
     let EngineHandle { actor, handle } = engine;
     if tokio::time::timeout(GONE_TIMEOUT, handle).await.is_ok() {
         let reason = "one of its actors failed; see the log";
@@ -133,7 +140,9 @@ async fn closed<A: Application>(
     }
     error!("the write-ahead log failed: consensus is halted for inspection, do not just restart");
     adapter.report("the write-ahead log failed; see the log, and do not just restart".to_owned());
-    adapter.status.send_modify(|status| status.safety_failure = true);
+    adapter
+        .status
+        .send_modify(|status| status.safety_failure = true);
     // Wait to be shut down by a person; a dropped handle counts as one.
     let _ = stop_signal.await;
     actor.stop(None);

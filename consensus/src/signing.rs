@@ -16,22 +16,27 @@ use crate::{
     context::{Cifer, EngineProposal, EngineSignature, EngineVote},
     error::LastSignedError,
     last_signed::{Grant, LastSigned, Step},
+    verified::Verified,
 };
 
 /// Verifies what others signed.
 #[derive(Debug, Clone)]
 pub(crate) struct CiferVerifier {
     chain_id: Arc<str>,
+    verified: Arc<Verified>,
 }
 
 impl CiferVerifier {
     /// For one network.
-    pub(crate) fn new(chain_id: &str) -> Self {
-        Self { chain_id: chain_id.into() }
+    pub(crate) fn new(chain_id: &str, verified: Arc<Verified>) -> Self {
+        Self {
+            chain_id: chain_id.into(),
+            verified,
+        }
     }
 
-    fn check(key: &PublicKey, message: &[u8], signature: &Signature) -> VerificationResult {
-        VerificationResult::from_bool(key.verify_bytes(message, signature).is_ok())
+    fn check(&self, key: &PublicKey, message: &[u8], signature: &Signature) -> VerificationResult {
+        VerificationResult::from_bool(self.verified.check(key, message, signature))
     }
 }
 
@@ -44,7 +49,11 @@ impl Verifier<Cifer> for CiferVerifier {
         public_key: &PublicKey,
     ) -> Result<VerificationResult, SigningError> {
         Ok(vote.to_chain().map_or(VerificationResult::Invalid, |vote| {
-            Self::check(public_key, &vote.signing_bytes(&self.chain_id), &signature.0)
+            self.check(
+                public_key,
+                &vote.signing_bytes(&self.chain_id),
+                &signature.0,
+            )
         }))
     }
 
@@ -54,7 +63,11 @@ impl Verifier<Cifer> for CiferVerifier {
         signature: &EngineSignature,
         public_key: &PublicKey,
     ) -> Result<VerificationResult, SigningError> {
-        Ok(Self::check(public_key, &proposal.signing_bytes(&self.chain_id), &signature.0))
+        Ok(self.check(
+            public_key,
+            &proposal.signing_bytes(&self.chain_id),
+            &signature.0,
+        ))
     }
 
     // Vote extensions are disabled: no signature of one is right.
@@ -72,9 +85,11 @@ impl Verifier<Cifer> for CiferVerifier {
         &self,
         proof: &engine::ValidatorProof<Cifer>,
     ) -> Result<VerificationResult, SigningError> {
-        Ok(proof.decoded_public_key().map_or(VerificationResult::Invalid, |key| {
-            Self::check(&key, &proof.preimage(), &proof.signature.0)
-        }))
+        Ok(proof
+            .decoded_public_key()
+            .map_or(VerificationResult::Invalid, |key| {
+                self.check(&key, &proof.preimage(), &proof.signature.0)
+            }))
     }
 }
 
@@ -85,12 +100,19 @@ pub(crate) struct CiferSigner {
     chain_id: Arc<str>,
     last_signed: Mutex<LastSigned>,
     refused: AtomicU64,
+    verified: Arc<Verified>,
 }
 
 impl CiferSigner {
     /// Signs with `key` whatever `last_signed` grants.
-    pub(crate) fn new(key: SecretKey, chain_id: &str, last_signed: LastSigned) -> Self {
+    pub(crate) fn new(
+        key: SecretKey,
+        chain_id: &str,
+        last_signed: LastSigned,
+        verified: Arc<Verified>,
+    ) -> Self {
         Self {
+            verified,
             key,
             chain_id: chain_id.into(),
             last_signed: Mutex::new(last_signed),
@@ -115,7 +137,20 @@ impl CiferSigner {
         domain: &str,
         payload: &T,
     ) -> Result<Option<Signature>, LastSignedError> {
-        Ok(self.may_propose(proposal)?.then(|| self.sign(domain, payload)))
+        Ok(self
+            .may_propose(proposal)?
+            .then(|| self.sign(domain, payload)))
+    }
+
+    /// Signs what the record has granted.
+    fn sign_granted(&self, message: &[u8], granted: bool) -> EngineSignature {
+        if !granted {
+            return EngineSignature::WITHHELD;
+        }
+        let signature = self.key.sign_bytes(message);
+        self.verified
+            .made(&self.key.public_key(), message, &signature);
+        EngineSignature(signature)
     }
 
     fn may_propose(&self, proposal: &EngineProposal) -> Result<bool, LastSignedError> {
@@ -133,7 +168,10 @@ impl CiferSigner {
         step: Step,
         value: &T,
     ) -> Result<bool, LastSignedError> {
-        let mut record = self.last_signed.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut record = self
+            .last_signed
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         match record.request(height, round, step, value)? {
             Grant::Granted => Ok(true),
             Grant::Refused(conflict) => {
@@ -153,10 +191,7 @@ pub(crate) struct SharedSigner(pub(crate) Arc<CiferSigner>);
 // restart. A signature that verifies nowhere makes the engine abstain instead.
 #[async_trait]
 impl Signer<Cifer> for SharedSigner {
-    async fn sign_vote(
-        &self,
-        vote: EngineVote,
-    ) -> Result<engine::SignedVote<Cifer>, SigningError> {
+    async fn sign_vote(&self, vote: EngineVote) -> Result<engine::SignedVote<Cifer>, SigningError> {
         let chain_vote = vote.to_chain().ok_or_else(SigningError::new)?;
         let step = match vote.kind {
             engine::VoteType::Prevote => Step::Prevote,
@@ -166,11 +201,9 @@ impl Signer<Cifer> for SharedSigner {
             .0
             .request(chain_vote.height, chain_vote.round, step, &chain_vote.block)
             .map_err(SigningError::from_source)?;
-        let signature = if granted {
-            EngineSignature(self.0.key.sign_bytes(&chain_vote.signing_bytes(&self.0.chain_id)))
-        } else {
-            EngineSignature::WITHHELD
-        };
+        let signature = self
+            .0
+            .sign_granted(&chain_vote.signing_bytes(&self.0.chain_id), granted);
         Ok(engine::SignedMessage::new(vote, signature))
     }
 
@@ -178,12 +211,13 @@ impl Signer<Cifer> for SharedSigner {
         &self,
         proposal: EngineProposal,
     ) -> Result<engine::SignedProposal<Cifer>, SigningError> {
-        let granted = self.0.may_propose(&proposal).map_err(SigningError::from_source)?;
-        let signature = if granted {
-            EngineSignature(self.0.key.sign_bytes(&proposal.signing_bytes(&self.0.chain_id)))
-        } else {
-            EngineSignature::WITHHELD
-        };
+        let granted = self
+            .0
+            .may_propose(&proposal)
+            .map_err(SigningError::from_source)?;
+        let signature = self
+            .0
+            .sign_granted(&proposal.signing_bytes(&self.0.chain_id), granted);
         Ok(engine::SignedMessage::new(proposal, signature))
     }
 
@@ -220,14 +254,24 @@ mod tests {
         let key = SecretKey::from_seed(&[3; 32]);
         let public = key.public_key();
         let record = LastSigned::open(home, GenesisHash::default(), public).unwrap();
-        (SharedSigner(Arc::new(CiferSigner::new(key, "test", record))), public)
+        (
+            SharedSigner(Arc::new(CiferSigner::new(
+                key,
+                "test",
+                record,
+                Arc::default(),
+            ))),
+            public,
+        )
     }
 
     fn prevote(key: PublicKey, block: Option<[u8; 32]>) -> EngineVote {
         Cifer.new_prevote(
             EngineHeight(Height(4)),
             Round::new(1),
-            block.map_or(NilOrVal::Nil, |bytes| NilOrVal::Val(BlockHash::from_bytes(bytes))),
+            block.map_or(NilOrVal::Nil, |bytes| {
+                NilOrVal::Val(BlockHash::from_bytes(bytes))
+            }),
             EngineAddress(ValidatorId(key)),
         )
     }
@@ -236,7 +280,7 @@ mod tests {
     async fn a_second_vote_gets_no_signature_that_verifies() {
         let home = tempfile::tempdir().unwrap();
         let (signer, key) = signer(home.path());
-        let verifier = CiferVerifier::new("test");
+        let verifier = CiferVerifier::new("test", Arc::default());
         let first = signer.sign_vote(prevote(key, Some([1; 32]))).await.unwrap();
         let second = signer.sign_vote(prevote(key, None)).await.unwrap();
         let again = signer.sign_vote(prevote(key, Some([1; 32]))).await.unwrap();
@@ -249,7 +293,7 @@ mod tests {
             assert_eq!(result.is_valid(), expected);
         }
         assert_eq!(signer.0.refused(), 1);
-        let elsewhere = CiferVerifier::new("other")
+        let elsewhere = CiferVerifier::new("other", Arc::default())
             .verify_signed_vote(&first.message, &first.signature, &key)
             .await
             .unwrap();
@@ -269,11 +313,23 @@ mod tests {
                 EngineAddress(ValidatorId(key)),
             )
         };
-        assert!(signer.0.sign_parts(&proposal([1; 32]), "d", &1_u8).unwrap().is_some());
+        assert!(
+            signer
+                .0
+                .sign_parts(&proposal([1; 32]), "d", &1_u8)
+                .unwrap()
+                .is_some()
+        );
         let signed = signer.sign_proposal(proposal([1; 32])).await.unwrap();
         assert_ne!(signed.signature, EngineSignature::WITHHELD);
         let other = signer.sign_proposal(proposal([2; 32])).await.unwrap();
         assert_eq!(other.signature, EngineSignature::WITHHELD);
-        assert!(signer.0.sign_parts(&proposal([2; 32]), "d", &1_u8).unwrap().is_none());
+        assert!(
+            signer
+                .0
+                .sign_parts(&proposal([2; 32]), "d", &1_u8)
+                .unwrap()
+                .is_none()
+        );
     }
 }

@@ -17,8 +17,12 @@ async fn four_validators_agree_on_twenty_blocks() {
     }
     network.reach(0..4, 20).await;
     network.assert_agreement();
-    let proposers: std::collections::BTreeSet<_> =
-        network.nodes[0].ledger().blocks.iter().map(|(b, _)| b.header.proposer).collect();
+    let proposers: std::collections::BTreeSet<_> = network.nodes[0]
+        .ledger()
+        .blocks
+        .iter()
+        .map(|(b, _)| b.header.proposer)
+        .collect();
     assert_eq!(proposers.len(), 4, "everybody proposes");
     let metrics = cifer_consensus::metrics();
     assert!(metrics.contains("node_safety_failure"), "{metrics}");
@@ -42,7 +46,10 @@ async fn without_work_there_are_no_blocks() {
     network.reach(0..4, 1).await;
     let idle = |network: &Network| {
         network.nodes.iter().all(|node| {
-            let status = node.handle.as_ref().map(|handle| handle.status().borrow().clone());
+            let status = node
+                .handle
+                .as_ref()
+                .map(|handle| handle.status().borrow().clone());
             status.is_some_and(|status| status.phase == Phase::Idle)
         })
     };
@@ -55,7 +62,9 @@ async fn without_work_there_are_no_blocks() {
     // Work that only one of them knows of is decided all the same, though another one proposes.
     network.nodes[2].add_work(1);
     network
-        .wait_for("the work to be done", || network.nodes[2].ledger().work == 0)
+        .wait_for("the work to be done", || {
+            network.nodes[2].ledger().work == 0
+        })
         .await;
     network.assert_agreement();
     network.stop_all().await;
@@ -63,20 +72,29 @@ async fn without_work_there_are_no_blocks() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_heartbeat_makes_empty_blocks() {
-    let params = cifer_genesis::document::ConsensusParams { idle_heartbeat_ms: 300, ..params() };
+    let params = cifer_genesis::document::ConsensusParams {
+        idle_heartbeat_ms: 300,
+        ..params()
+    };
     let mut network = Network::new(&[1, 1, 1, 1], params);
     network.start_all().await;
     network.reach(0..4, 4).await;
     let times = network.nodes[0].ledger().committed_at.clone();
     for pair in times[1..4].windows(2) {
-        assert!(pair[1] - pair[0] >= Duration::from_millis(200), "faster than the heartbeat");
+        assert!(
+            pair[1] - pair[0] >= Duration::from_millis(200),
+            "faster than the heartbeat"
+        );
     }
     network.stop_all().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_minimum_interval_is_kept() {
-    let params = cifer_genesis::document::ConsensusParams { min_block_interval_ms: 200, ..params() };
+    let params = cifer_genesis::document::ConsensusParams {
+        min_block_interval_ms: 200,
+        ..params()
+    };
     let mut network = Network::new(&[1, 1, 1, 1], params);
     network.start_all().await;
     for node in &network.nodes {
@@ -85,7 +103,10 @@ async fn the_minimum_interval_is_kept() {
     network.reach(0..4, 5).await;
     let times = network.nodes[0].ledger().committed_at.clone();
     // A proposer counts from its own commit, which may be later than ours.
-    assert!(times[4] - times[0] >= Duration::from_millis(4 * 200 - 100), "too fast");
+    assert!(
+        times[4] - times[0] >= Duration::from_millis(4 * 200 - 100),
+        "too fast"
+    );
     network.stop_all().await;
 }
 
@@ -152,8 +173,17 @@ async fn an_observer_follows_from_genesis() {
     }
     network.reach(0..5, network.tip(0) + 3).await;
     network.assert_agreement();
-    let status = network.nodes[observer].handle.as_ref().unwrap().status().borrow().clone();
-    assert!(status.peers.iter().all(|peer| peer.validator.is_some()), "{status:?}");
+    let status = network.nodes[observer]
+        .handle
+        .as_ref()
+        .unwrap()
+        .status()
+        .borrow()
+        .clone();
+    assert!(
+        status.peers.iter().all(|peer| peer.validator.is_some()),
+        "{status:?}"
+    );
     assert!(!network.nodes[observer].home().join("last-signed").exists());
     network.stop_all().await;
 }
@@ -175,9 +205,7 @@ async fn power_decides_about_turns_and_quorum() {
             let blocks = &ledger.blocks[..20];
             blocks
                 .iter()
-                .filter(|(block, cert)| {
-                    cert.round == 0 && block.header.proposer == node.id()
-                })
+                .filter(|(block, cert)| cert.round == 0 && block.header.proposer == node.id())
                 .count()
         })
         .collect();
@@ -205,11 +233,29 @@ async fn another_genesis_has_no_part() {
         node.add_work(100);
     }
     network.reach(0..3, 5).await;
-    let status = network.nodes[3].handle.as_ref().unwrap().status().borrow().clone();
+    let status = network.nodes[3]
+        .handle
+        .as_ref()
+        .unwrap()
+        .status()
+        .borrow()
+        .clone();
     assert_eq!(network.tip(3), 0);
     assert!(status.peers.is_empty(), "{status:?}");
-    let peers = network.nodes[0].handle.as_ref().unwrap().status().borrow().peers.clone();
-    assert!(peers.iter().all(|peer| peer.validator != Some(network.nodes[3].id())), "{peers:?}");
+    let peers = network.nodes[0]
+        .handle
+        .as_ref()
+        .unwrap()
+        .status()
+        .borrow()
+        .peers
+        .clone();
+    assert!(
+        peers
+            .iter()
+            .all(|peer| peer.validator != Some(network.nodes[3].id())),
+        "{peers:?}"
+    );
     network.stop_all().await;
 }
 
@@ -220,7 +266,10 @@ async fn a_failed_commit_halts_the_node() {
     network.start_all().await;
     let handle = network.nodes[0].handle.as_mut().unwrap();
     let error = handle.wait().await.unwrap_err();
-    assert!(matches!(&error, Error::Fatal(fatal) if fatal.to_string() == "disk full"), "{error}");
+    assert!(
+        matches!(&error, Error::Fatal(fatal) if fatal.to_string() == "disk full"),
+        "{error}"
+    );
     let status = handle.status().borrow().clone();
     assert_eq!(status.phase, Phase::Halted);
     assert_eq!(status.last_error.as_deref(), Some("disk full"));
@@ -238,13 +287,25 @@ async fn what_cannot_work_is_refused_at_the_start() {
     network.start_all().await;
     let start = |config| cifer_consensus::start(config, network.app(0), Default::default());
     let error = start(network.config(0)).await.unwrap_err();
-    assert!(matches!(error, Error::LastSigned(_)), "the folder is locked: {error}");
+    assert!(
+        matches!(error, Error::LastSigned(_)),
+        "the folder is locked: {error}"
+    );
 
     let elsewhere = tempfile::tempdir().unwrap();
     let mut config = network.config(0);
     config.home = elsewhere.path().to_owned();
     config.is_validator = false;
     let error = start(config.clone()).await.unwrap_err();
-    assert!(matches!(error, Error::Config { field: "is_validator", .. }), "{error}");
+    assert!(
+        matches!(
+            error,
+            Error::Config {
+                field: "is_validator",
+                ..
+            }
+        ),
+        "{error}"
+    );
     network.stop_all().await;
 }

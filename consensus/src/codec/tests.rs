@@ -62,7 +62,10 @@ fn polka(signatures: usize) -> PolkaCertificate<Cifer> {
         round: Round::new(2),
         value_id: BLOCK,
         polka_signatures: vec![
-            PolkaSignature::new(EngineAddress(validator()), EngineSignature(SIGNATURE));
+            PolkaSignature::new(
+                EngineAddress(validator()),
+                EngineSignature(SIGNATURE)
+            );
             signatures
         ],
     }
@@ -96,13 +99,29 @@ fn chunk(size_bytes: usize) -> StreamMessage<Part> {
         payload_bytes: 3,
         signature: SIGNATURE,
     };
-    let part = Part::Chunk(Chunk { init, index: 0, bytes: vec![0xdd; size_bytes] });
-    StreamMessage::new(StreamId::new(vec![1, 2].into()), 0, StreamContent::Data(part))
+    let part = Part::Chunk(Chunk {
+        init,
+        index: 0,
+        bytes: vec![0xdd; size_bytes],
+    });
+    StreamMessage::new(
+        StreamId::new(vec![1, 2].into()),
+        0,
+        StreamContent::Data(part),
+    )
 }
 
 fn wake() -> StreamMessage<Part> {
-    let wake = Wake { height: Height(7), validator: validator(), signature: SIGNATURE };
-    StreamMessage::new(StreamId::new(vec![1, 2].into()), 0, StreamContent::Data(Part::Wake(wake)))
+    let wake = Wake {
+        height: Height(7),
+        validator: validator(),
+        signature: SIGNATURE,
+    };
+    StreamMessage::new(
+        StreamId::new(vec![1, 2].into()),
+        0,
+        StreamContent::Data(Part::Wake(wake)),
+    )
 }
 
 fn value() -> ProposedValue<Cifer> {
@@ -172,13 +191,26 @@ fn the_formats_are_the_agreed_ones() {
         block = "bb".repeat(32),
         signature = "5a".repeat(64),
     );
-    let hex: String = round_trip(&vote).iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex: String = round_trip(&vote)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
     assert_eq!(hex, expected);
 
     let formats = [
-        ("proposal", fingerprint(&round_trip(&SignedConsensusMsg::Proposal(proposal(Round::Nil))))),
+        (
+            "proposal",
+            fingerprint(&round_trip(&SignedConsensusMsg::Proposal(proposal(
+                Round::Nil,
+            )))),
+        ),
         ("polka", fingerprint(&round_trip(&polka(2)))),
-        ("round", fingerprint(&round_trip(&LivenessMsg::SkipRoundCertificate(round_certificate(2))))),
+        (
+            "round",
+            fingerprint(&round_trip(&LivenessMsg::SkipRoundCertificate(
+                round_certificate(2),
+            ))),
+        ),
         ("value", fingerprint(&round_trip(&value()))),
         ("chunk", fingerprint(&round_trip(&chunk(3)))),
         ("wake", fingerprint(&round_trip(&wake()))),
@@ -186,7 +218,10 @@ fn the_formats_are_the_agreed_ones() {
         ("request", fingerprint(&round_trip(&request(3, 5)))),
         ("response", fingerprint(&round_trip(&response()))),
     ];
-    let actual: Vec<_> = formats.iter().map(|(kind, print)| format!("{kind} {print}")).collect();
+    let actual: Vec<_> = formats
+        .iter()
+        .map(|(kind, print)| format!("{kind} {print}"))
+        .collect();
     assert_eq!(actual, GOLDEN);
 }
 
@@ -214,7 +249,11 @@ fn every_kind_survives_a_round_trip() {
         3,
         StreamContent::Fin,
     ));
-    round_trip(&ValidatorProof::<Cifer>::new(vec![1; 32], vec![2; 38], EngineSignature(SIGNATURE)));
+    round_trip(&ValidatorProof::<Cifer>::new(
+        vec![1; 32],
+        vec![2; 38],
+        EngineSignature(SIGNATURE),
+    ));
     let response = response();
     let bytes = round_trip(&response);
     assert_eq!(BorshCodec.encoded_len(&response).unwrap(), bytes.len());
@@ -223,7 +262,9 @@ fn every_kind_survives_a_round_trip() {
 #[test]
 fn the_largest_legitimate_messages_fit() {
     round_trip(&polka(MAX_VALIDATORS));
-    round_trip(&LivenessMsg::SkipRoundCertificate(round_certificate(2 * MAX_VALIDATORS)));
+    round_trip(&LivenessMsg::SkipRoundCertificate(round_certificate(
+        2 * MAX_VALIDATORS,
+    )));
     round_trip(&chunk(CHUNK_BYTES));
 }
 
@@ -234,7 +275,10 @@ fn lists_and_sizes_are_bounded() {
     assert!(matches!(decoded, Err(CodecError::Invalid(_))));
     assert!(matches!(
         BorshCodec.encode(&chunk(CHUNK_BYTES + 2048)),
-        Err(CodecError::TooLarge { limit: MAX_PART_BYTES, .. })
+        Err(CodecError::TooLarge {
+            limit: MAX_PART_BYTES,
+            ..
+        })
     ));
     let huge: Result<SignedConsensusMsg<Cifer>, _> =
         BorshCodec.decode(vec![0; MAX_VOTE_BYTES + 1].into());
@@ -250,17 +294,23 @@ fn lists_and_sizes_are_bounded() {
 
 #[test]
 fn nonsense_is_refused() {
-    assert!(BorshCodec.encode(&{
-        let mut vote = vote(None);
-        vote.message.round = Round::Nil;
-        SignedConsensusMsg::Vote(vote)
-    })
-    .is_err());
+    assert!(
+        BorshCodec
+            .encode(&{
+                let mut vote = vote(None);
+                vote.message.round = Round::Nil;
+                SignedConsensusMsg::Vote(vote)
+            })
+            .is_err()
+    );
     let bytes = BorshCodec.encode(&request(5, 3)).unwrap();
     let decoded: Result<Request<Cifer>, _> = BorshCodec.decode(bytes);
     assert!(matches!(decoded, Err(CodecError::Invalid(_))));
     // A vote of a key of small order (the identity), under which anything might verify.
-    let mut bytes = BorshCodec.encode(&SignedConsensusMsg::Vote(vote(None))).unwrap().to_vec();
+    let mut bytes = BorshCodec
+        .encode(&SignedConsensusMsg::Vote(vote(None)))
+        .unwrap()
+        .to_vec();
     bytes[15..47].fill(0);
     bytes[15] = 1;
     let decoded: Result<SignedConsensusMsg<Cifer>, _> = BorshCodec.decode(bytes.into());

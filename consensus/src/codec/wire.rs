@@ -9,7 +9,7 @@ use arc_malachitebft_app_channel::app::{
         core::{
             ExtendedCommitCertificate, ExtendedCommitSignature, NilOrVal, PolkaCertificate,
             PolkaSignature, Round, RoundCertificate, RoundCertificateType, RoundSignature,
-            SignedMessage, SignedProposal, SignedVote, Validity, ValidatorProof, VoteType,
+            SignedMessage, SignedProposal, SignedVote, ValidatorProof, Validity, VoteType,
         },
         sync::{RawDecidedValue, Request, Response, Status},
     },
@@ -35,12 +35,16 @@ use crate::{
 const MAX_STREAM_ID_BYTES: usize = 32;
 
 fn defined(round: Round) -> Result<u32, CodecError> {
-    round.as_u32().ok_or(CodecError::Invalid("message without a round"))
+    round
+        .as_u32()
+        .ok_or(CodecError::Invalid("message without a round"))
 }
 
 fn seats<T>(signatures: &[T], votes_each: usize) -> Result<(), CodecError> {
     if signatures.len() > votes_each * MAX_VALIDATORS {
-        return Err(CodecError::Invalid("more signatures than a validator set has seats"));
+        return Err(CodecError::Invalid(
+            "more signatures than a validator set has seats",
+        ));
     }
     Ok(())
 }
@@ -54,15 +58,23 @@ pub(super) struct Vote {
 impl TryFrom<&SignedVote<Cifer>> for Vote {
     type Error = CodecError;
     fn try_from(signed: &SignedVote<Cifer>) -> Result<Self, CodecError> {
-        let vote =
-            signed.message.to_chain().ok_or(CodecError::Invalid("vote without a round"))?;
-        Ok(Self { vote, signature: signed.signature.0 })
+        let vote = signed
+            .message
+            .to_chain()
+            .ok_or(CodecError::Invalid("vote without a round"))?;
+        Ok(Self {
+            vote,
+            signature: signed.signature.0,
+        })
     }
 }
 
 impl From<Vote> for SignedVote<Cifer> {
     fn from(wire: Vote) -> Self {
-        SignedMessage::new(EngineVote::from_chain(&wire.vote), EngineSignature(wire.signature))
+        SignedMessage::new(
+            EngineVote::from_chain(&wire.vote),
+            EngineSignature(wire.signature),
+        )
     }
 }
 
@@ -217,17 +229,20 @@ impl TryFrom<RoundVotes> for RoundCertificate<Cifer> {
     type Error = CodecError;
     fn try_from(wire: RoundVotes) -> Result<Self, CodecError> {
         seats(&wire.signatures, 2)?;
-        let signatures = wire.signatures.into_iter().map(|(kind, block, id, signature)| {
-            RoundSignature::new(
-                match kind {
-                    VoteKind::Prevote => VoteType::Prevote,
-                    VoteKind::Precommit => VoteType::Precommit,
-                },
-                block.map_or(NilOrVal::Nil, NilOrVal::Val),
-                EngineAddress(id),
-                EngineSignature(signature),
-            )
-        });
+        let signatures = wire
+            .signatures
+            .into_iter()
+            .map(|(kind, block, id, signature)| {
+                RoundSignature::new(
+                    match kind {
+                        VoteKind::Prevote => VoteType::Prevote,
+                        VoteKind::Precommit => VoteType::Precommit,
+                    },
+                    block.map_or(NilOrVal::Nil, NilOrVal::Val),
+                    EngineAddress(id),
+                    EngineSignature(signature),
+                )
+            });
         Ok(Self {
             height: EngineHeight(wire.height),
             round: Round::new(wire.round),
@@ -253,9 +268,7 @@ impl TryFrom<&LivenessMsg<Cifer>> for Liveness {
         Ok(match message {
             LivenessMsg::Vote(vote) => Self::Vote(vote.try_into()?),
             LivenessMsg::PolkaCertificate(certificate) => Self::Polka(certificate.try_into()?),
-            LivenessMsg::SkipRoundCertificate(certificate) => {
-                Self::Round(certificate.try_into()?)
-            }
+            LivenessMsg::SkipRoundCertificate(certificate) => Self::Round(certificate.try_into()?),
         })
     }
 }
@@ -363,7 +376,11 @@ impl TryFrom<&ValidatorProof<Cifer>> for Proof {
 impl TryFrom<Proof> for ValidatorProof<Cifer> {
     type Error = CodecError;
     fn try_from(wire: Proof) -> Result<Self, CodecError> {
-        Ok(Self::new(wire.public_key, wire.peer, EngineSignature(wire.signature)))
+        Ok(Self::new(
+            wire.public_key,
+            wire.peer,
+            EngineSignature(wire.signature),
+        ))
     }
 }
 
@@ -407,7 +424,10 @@ impl TryFrom<&Request<Cifer>> for SyncRequest {
     type Error = CodecError;
     fn try_from(request: &Request<Cifer>) -> Result<Self, CodecError> {
         let Request::ValueRequest(request) = request;
-        Ok(Self { first: request.range.start().0, last: request.range.end().0 })
+        Ok(Self {
+            first: request.range.start().0,
+            last: request.range.end().0,
+        })
     }
 }
 
@@ -418,9 +438,7 @@ impl TryFrom<SyncRequest> for Request<Cifer> {
             return Err(CodecError::Invalid("sync request for an empty range"));
         }
         let range = EngineHeight(wire.first)..=EngineHeight(wire.last);
-        Ok(Self::ValueRequest(
-            ValueRequest::new(range),
-        ))
+        Ok(Self::ValueRequest(ValueRequest::new(range)))
     }
 }
 
@@ -442,11 +460,7 @@ pub(crate) fn to_engine_certificate(
             .signatures
             .iter()
             .map(|(id, signature)| {
-                ExtendedCommitSignature::new(
-                    EngineAddress(*id),
-                    EngineSignature(*signature),
-                    None,
-                )
+                ExtendedCommitSignature::new(EngineAddress(*id), EngineSignature(*signature), None)
             })
             .collect(),
     }
@@ -482,13 +496,14 @@ impl TryFrom<SyncResponse> for Response<Cifer> {
     fn try_from(wire: SyncResponse) -> Result<Self, CodecError> {
         let values = wire.values.into_iter().map(|(bytes, certificate)| {
             seats(&certificate.signatures, 1)?;
-            Ok(RawDecidedValue::new(bytes.into(), to_engine_certificate(&certificate)))
+            Ok(RawDecidedValue::new(
+                bytes.into(),
+                to_engine_certificate(&certificate),
+            ))
         });
-        Ok(Self::ValueResponse(
-            ValueResponse::new(
-                EngineHeight(wire.first),
-                values.collect::<Result<_, CodecError>>()?,
-            ),
-        ))
+        Ok(Self::ValueResponse(ValueResponse::new(
+            EngineHeight(wire.first),
+            values.collect::<Result<_, CodecError>>()?,
+        )))
     }
 }

@@ -47,7 +47,9 @@ impl EngineVote {
             },
             height: EngineHeight(vote.height),
             round: engine::Round::new(vote.round),
-            value: vote.block.map_or(engine::NilOrVal::Nil, engine::NilOrVal::Val),
+            value: vote
+                .block
+                .map_or(engine::NilOrVal::Nil, engine::NilOrVal::Val),
             address: EngineAddress(vote.validator),
         }
     }
@@ -105,8 +107,12 @@ pub(crate) struct EngineProposal {
 impl EngineProposal {
     /// The bytes a proposer signs.
     pub(crate) fn signing_bytes(&self, chain_id: &str) -> Vec<u8> {
-        let payload =
-            (self.height.0, self.round.as_u32(), self.value.0, self.pol_round.as_u32());
+        let payload = (
+            self.height.0,
+            self.round.as_u32(),
+            self.value.0,
+            self.pol_round.as_u32(),
+        );
         signing_bytes(PROPOSAL_DOMAIN, chain_id, &payload)
     }
 }

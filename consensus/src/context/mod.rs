@@ -103,7 +103,13 @@ impl engine::Context for Cifer {
         pol_round: engine::Round,
         address: EngineAddress,
     ) -> EngineProposal {
-        EngineProposal { height, round, value, pol_round, address }
+        EngineProposal {
+            height,
+            round,
+            value,
+            pol_round,
+            address,
+        }
     }
 
     fn new_prevote(
@@ -113,7 +119,13 @@ impl engine::Context for Cifer {
         value: engine::NilOrVal<BlockHash>,
         address: EngineAddress,
     ) -> EngineVote {
-        EngineVote { kind: engine::VoteType::Prevote, height, round, value, address }
+        EngineVote {
+            kind: engine::VoteType::Prevote,
+            height,
+            round,
+            value,
+            address,
+        }
     }
 
     fn new_precommit(
@@ -123,6 +135,12 @@ impl engine::Context for Cifer {
         value: engine::NilOrVal<BlockHash>,
         address: EngineAddress,
     ) -> EngineVote {
-        EngineVote { kind: engine::VoteType::Precommit, height, round, value, address }
+        EngineVote {
+            kind: engine::VoteType::Precommit,
+            height,
+            round,
+            value,
+            address,
+        }
     }
 }

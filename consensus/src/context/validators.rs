@@ -68,10 +68,17 @@ impl EngineValidators {
         let validators = set
             .entries()
             .iter()
-            .map(|(id, power)| EngineValidator { address: EngineAddress(*id), power: power.0 })
+            .map(|(id, power)| EngineValidator {
+                address: EngineAddress(*id),
+                power: power.0,
+            })
             .collect();
         let powers: Vec<_> = set.entries().iter().map(|(_, power)| power.0).collect();
-        Ok(Self(Arc::new(Inner { validators, schedule: proposer_schedule(&powers), set })))
+        Ok(Self(Arc::new(Inner {
+            validators,
+            schedule: proposer_schedule(&powers),
+            set,
+        })))
     }
 
     /// The ledger's form.
@@ -111,8 +118,11 @@ impl engine::ValidatorSet<Cifer> for EngineValidators {
     }
 
     fn get_by_address(&self, address: &EngineAddress) -> Option<&EngineValidator> {
-        let index =
-            self.0.validators.binary_search_by(|entry| entry.address.cmp(address)).ok()?;
+        let index = self
+            .0
+            .validators
+            .binary_search_by(|entry| entry.address.cmp(address))
+            .ok()?;
         Some(&self.0.validators[index])
     }
 
@@ -130,7 +140,11 @@ fn greatest_common_divisor(mut a: u64, mut b: u64) -> u64 {
 
 /// Powers reduced to turns a cycle: divided by their common divisor, or scaled to [`MAX_CYCLE`].
 fn turns(powers: &[u64]) -> Vec<u64> {
-    let divisor = powers.iter().copied().fold(0, greatest_common_divisor).max(1);
+    let divisor = powers
+        .iter()
+        .copied()
+        .fold(0, greatest_common_divisor)
+        .max(1);
     let reduced: Vec<u64> = powers.iter().map(|power| power / divisor).collect();
     let total: u128 = reduced.iter().map(|turns| u128::from(*turns)).sum();
     if total <= u128::from(MAX_CYCLE) {
@@ -148,8 +162,10 @@ fn turns(powers: &[u64]) -> Vec<u64> {
 /// Smooth weighted round robin: each turn everybody gains its weight, the richest (ties: the lowest
 /// index) proposes and pays the total.
 fn proposer_schedule(powers: &[u64]) -> Vec<u16> {
-    let weights: Vec<i64> =
-        turns(powers).into_iter().map(|turns| i64::try_from(turns).unwrap_or(1)).collect();
+    let weights: Vec<i64> = turns(powers)
+        .into_iter()
+        .map(|turns| i64::try_from(turns).unwrap_or(1))
+        .collect();
     let total: i64 = weights.iter().sum();
     let mut credit = vec![0_i64; weights.len()];
     let mut schedule = Vec::new();
@@ -191,7 +207,11 @@ mod tests {
         let schedule = proposer_schedule(&[600, 300, 100]);
         assert_eq!(schedule.len(), 10);
         assert_eq!(
-            [count(&schedule, 0), count(&schedule, 1), count(&schedule, 2)],
+            [
+                count(&schedule, 0),
+                count(&schedule, 1),
+                count(&schedule, 2)
+            ],
             [6, 3, 1]
         );
     }
@@ -200,12 +220,16 @@ mod tests {
     fn rounds_of_a_height_have_different_proposers() {
         let entries = (0..4_u8)
             .map(|seed| {
-                (ValidatorId(SecretKey::from_seed(&[seed; 32]).public_key()), VotingPower(1))
+                (
+                    ValidatorId(SecretKey::from_seed(&[seed; 32]).public_key()),
+                    VotingPower(1),
+                )
             })
             .collect();
         let set = EngineValidators::new(ValidatorSet::new(entries).unwrap()).unwrap();
-        let mut seen: Vec<_> =
-            (0..4).map(|round| set.proposer(Height(9), round).address).collect();
+        let mut seen: Vec<_> = (0..4)
+            .map(|round| set.proposer(Height(9), round).address)
+            .collect();
         seen.sort();
         seen.dedup();
         assert_eq!(seen.len(), 4);

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use arc_malachitebft_app_channel::app::types::core::CommitCertificate as EngineCertificate;
 use cifer_chain::vote::CommitCertificate;
-use tracing::info;
+use tracing::debug;
 
 use super::conclude;
 use crate::{
@@ -27,12 +27,14 @@ fn commit<A: Application>(
     adapter: &mut Adapter<A>,
     certificate: &EngineCertificate<Cifer>,
 ) -> Result<(), Fatal> {
-    let certificate = to_chain(certificate)
-        .ok_or_else(|| Fatal::new("the engine decided without a round"))?;
+    let certificate =
+        to_chain(certificate).ok_or_else(|| Fatal::new("the engine decided without a round"))?;
     let (height, hash) = (certificate.height, certificate.block);
     let expected = adapter.next_height()?;
     if height != expected {
-        return Err(Fatal::new(format!("the engine decided height {height}, not {expected}")));
+        return Err(Fatal::new(format!(
+            "the engine decided height {height}, not {expected}"
+        )));
     }
     adapter.cancel_call();
     adapter.recall(height, certificate.round);
@@ -49,9 +51,11 @@ fn commit<A: Application>(
             adapter.app.tip()
         )));
     }
-    info!(%height, round, block = %hash, signatures, "block committed");
+    debug!(%height, round, block = %hash, signatures, "block committed");
     adapter.forget_through(height);
-    adapter.pace.committed(Instant::now(), adapter.synced == Some(height));
+    adapter
+        .pace
+        .committed(Instant::now(), adapter.synced == Some(height));
     Ok(())
 }
 

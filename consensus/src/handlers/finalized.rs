@@ -84,17 +84,24 @@ mod tests {
         let (a, b) = (vote(None, 0), vote(Some([1; 32]), 0));
         let evidence = conflicting_votes(&a, &b).unwrap();
         assert_eq!(conflicting_votes(&b, &a).unwrap(), evidence);
-        let Evidence::ConflictingVotes { first, second } = evidence else { panic!("votes") };
+        let Evidence::ConflictingVotes { first, second } = evidence else {
+            panic!("votes")
+        };
         assert!(first.0 < second.0);
         for (vote, signature) in [first, second] {
             let key = vote.validator;
-            key.key().verify_bytes(&vote.signing_bytes("test"), &signature).unwrap();
+            key.key()
+                .verify_bytes(&vote.signing_bytes("test"), &signature)
+                .unwrap();
         }
     }
 
     #[test]
     fn what_proves_nothing_is_no_evidence() {
         assert_eq!(conflicting_votes(&vote(None, 0), &vote(None, 0)), None);
-        assert_eq!(conflicting_votes(&vote(None, 0), &vote(Some([1; 32]), 1)), None);
+        assert_eq!(
+            conflicting_votes(&vote(None, 0), &vote(Some([1; 32]), 1)),
+            None
+        );
     }
 }

@@ -38,14 +38,19 @@ fn decided_values<A: Application>(
     let mut size_bytes = 0_usize;
     for height in (first.0..=last.0).take(SYNC_BATCH) {
         // The response must be contiguous: stop at a gap.
-        let Some((block, certificate)) = app.decided(Height(height)) else { break };
+        let Some((block, certificate)) = app.decided(Height(height)) else {
+            break;
+        };
         let bytes = borsh::to_vec(&block).map_err(Fatal::new)?;
         size_bytes = size_bytes.saturating_add(bytes.len());
         // The first block always goes: alone it fits, whatever its size.
         if size_bytes > MAX_RESPONSE_BYTES && !values.is_empty() {
             break;
         }
-        values.push(RawDecidedValue::new(bytes.into(), to_engine_certificate(&certificate)));
+        values.push(RawDecidedValue::new(
+            bytes.into(),
+            to_engine_certificate(&certificate),
+        ));
     }
     Ok(values)
 }

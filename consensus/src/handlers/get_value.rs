@@ -98,9 +98,14 @@ fn check_own<A: Application>(
     } else if header.proposer != settings.own {
         Some(format!("proposer {} instead of this node", header.proposer))
     } else if size_bytes as u64 > settings.max_block_bytes {
-        Some(format!("{size_bytes} bytes; the limit is {}", settings.max_block_bytes))
+        Some(format!(
+            "{size_bytes} bytes; the limit is {}",
+            settings.max_block_bytes
+        ))
     } else {
         None
     };
-    wrong.map_or(Ok(()), |wrong| Err(Fatal::new(format!("built a block with {wrong}"))))
+    wrong.map_or(Ok(()), |wrong| {
+        Err(Fatal::new(format!("built a block with {wrong}")))
+    })
 }

@@ -36,40 +36,65 @@ pub(crate) async fn dispatch<A: Application>(
             consensus_ready::handle(adapter, Reply::new(reply, "ConsensusReady"));
             Ok(())
         }
-        AppMsg::StartedRound { height, round, proposer, role, reply_value } => {
+        AppMsg::StartedRound {
+            height,
+            round,
+            proposer,
+            role,
+            reply_value,
+        } => {
             let reply = Reply::new(reply_value, "StartedRound");
             started_round::handle(adapter, height, round, proposer, role, reply)
         }
-        AppMsg::GetValue { height, round, timeout: _, reply } => {
-            get_value::handle(adapter, height, round, Reply::new(reply, "GetValue")).await
-        }
+        AppMsg::GetValue {
+            height,
+            round,
+            timeout: _,
+            reply,
+        } => get_value::handle(adapter, height, round, Reply::new(reply, "GetValue")).await,
         AppMsg::ExtendVote { reply, .. } => {
             extend_vote::handle(Reply::new(reply, "ExtendVote"));
             Ok(())
         }
-        AppMsg::VerifyVoteExtensions { extensions, reply, .. } => {
-            verify_vote_extensions::handle(
-                &extensions,
-                Reply::new(reply, "VerifyVoteExtensions"),
-            );
+        AppMsg::VerifyVoteExtensions {
+            extensions, reply, ..
+        } => {
+            verify_vote_extensions::handle(&extensions, Reply::new(reply, "VerifyVoteExtensions"));
             Ok(())
         }
-        AppMsg::RestreamProposal { height, round, valid_round, address, value_id } => {
-            restream_proposal::handle(adapter, height, round, valid_round, address, value_id)
-                .await
+        AppMsg::RestreamProposal {
+            height,
+            round,
+            valid_round,
+            address,
+            value_id,
+        } => {
+            restream_proposal::handle(adapter, height, round, valid_round, address, value_id).await
         }
         AppMsg::GetHistoryMinHeight { reply } => {
             get_history_min_height::handle(adapter, Reply::new(reply, "GetHistoryMinHeight"));
             Ok(())
         }
-        AppMsg::ReceivedProposalPart { from, published_by, part, reply } => {
+        AppMsg::ReceivedProposalPart {
+            from,
+            published_by,
+            part,
+            reply,
+        } => {
             let reply = Reply::new(reply, "ReceivedProposalPart");
             received_proposal_part::handle(adapter, from, published_by, part, reply)
         }
-        AppMsg::Decided { certificate, extensions: _, reply } => {
-            decided::handle(adapter, certificate, Reply::new(reply, "Decided"))
-        }
-        AppMsg::Finalized { certificate, extensions: _, evidence, reply } => {
+        AppMsg::Decided {
+            certificate,
+            extensions: _,
+            reply,
+        } => decided::handle(adapter, certificate, Reply::new(reply, "Decided")),
+        AppMsg::Finalized {
+            certificate,
+            extensions: _,
+            evidence,
+            reply,
+        } => {
             let reply = Reply::new(reply, "Finalized");
             finalized::handle(adapter, &certificate, &evidence, reply);
             Ok(())
@@ -77,7 +102,13 @@ pub(crate) async fn dispatch<A: Application>(
         AppMsg::GetDecidedValues { range, reply } => {
             get_decided_values::handle(adapter, range, Reply::new(reply, "GetDecidedValues"))
         }
-        AppMsg::ProcessSyncedValue { height, round, proposer, value_bytes, reply } => {
+        AppMsg::ProcessSyncedValue {
+            height,
+            round,
+            proposer,
+            value_bytes,
+            reply,
+        } => {
             let reply = Reply::new(reply, "ProcessSyncedValue");
             process_synced_value::handle(adapter, height, round, proposer, &value_bytes, reply)
         }

@@ -2,10 +2,7 @@
 //! provably are not the certified block; anything else would have us shun honest peers or, worse,
 //! call a final block invalid.
 
-use arc_malachitebft_app_channel::app::{
-    engine::host::SyncedValueOutcome,
-    types::core::Round,
-};
+use arc_malachitebft_app_channel::app::{engine::host::SyncedValueOutcome, types::core::Round};
 use cifer_genesis::Height;
 use tracing::{debug, warn};
 
@@ -54,11 +51,20 @@ fn process<A: Application>(
         }
     };
     let hash = block.hash();
-    let value =
-        UndecidedValue { round, pol_round: None, proposer: proposer.0, init: None, block };
+    let value = UndecidedValue {
+        round,
+        pol_round: None,
+        proposer: proposer.0,
+        init: None,
+        block,
+    };
     if adapter.undecided.get(height, round, hash).is_none() {
         adapter.keep_certified(hash, &value)?;
     }
     adapter.synced = Some(height);
-    Ok(SyncedValueOutcome::Verdict(adapter.judge(hash, &value, Origin::Synced)))
+    Ok(SyncedValueOutcome::Verdict(adapter.judge(
+        hash,
+        &value,
+        Origin::Synced,
+    )))
 }

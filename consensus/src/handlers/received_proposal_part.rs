@@ -51,7 +51,9 @@ fn receive<A: Application>(
     published_by: Option<PeerId>,
     message: StreamMessage<Part>,
 ) -> Result<Outcome, Fatal> {
-    let StreamContent::Data(part) = message.content else { return Ok(Ok(None)) };
+    let StreamContent::Data(part) = message.content else {
+        return Ok(Ok(None));
+    };
     let next = adapter.next_height()?;
     let validators = adapter.known_validators(next)?;
     // Gossip authenticates the publisher; relays may be anybody.
@@ -96,14 +98,24 @@ fn receive_chunk<A: Application>(
     let init = chunk.init.clone();
     if !in_window(adapter, &init, next) {
         let (height, round) = (init.height, init.round);
-        return Ok(Err(Refusal::Window { height, round, next }));
+        return Ok(Err(Refusal::Window {
+            height,
+            round,
+            next,
+        }));
     }
-    if adapter.undecided.get(init.height, init.round, init.block).is_some() {
+    if adapter
+        .undecided
+        .get(init.height, init.round, init.block)
+        .is_some()
+    {
         return Ok(Ok(None));
     }
     // Heights beyond the next have the next one's validators, except after a change of the set; then
     // their proposals are refused here and sync catches up.
-    let validators = adapter.validators(init.height)?.unwrap_or_else(|| validators.clone());
+    let validators = adapter
+        .validators(init.height)?
+        .unwrap_or_else(|| validators.clone());
     let chain_id = adapter.settings.chain_id.clone();
     let added = adapter.streams.add(
         publisher,
@@ -136,7 +148,9 @@ fn in_window<A>(adapter: &Adapter<A>, init: &Init, next: Height) -> bool {
     init.height >= next
         && init.height.0 - next.0 <= MAX_HEIGHTS_AHEAD
         && init.round <= round.saturating_add(MAX_ROUNDS_AHEAD)
-        && init.pol_round.is_none_or(|pol_round| pol_round < init.round)
+        && init
+            .pol_round
+            .is_none_or(|pol_round| pol_round < init.round)
 }
 
 fn verify(init: &Init, validators: &EngineValidators, chain_id: &str) -> Result<(), Refusal> {
@@ -144,7 +158,8 @@ fn verify(init: &Init, validators: &EngineValidators, chain_id: &str) -> Result<
     if validators.proposer(init.height, init.round).address().0 != init.proposer {
         return Err(Refusal::Proposer(init.proposer));
     }
-    init.verify(chain_id).map_err(|_| Refusal::Signature(init.proposer))
+    init.verify(chain_id)
+        .map_err(|_| Refusal::Signature(init.proposer))
 }
 
 fn complete<A: Application>(
@@ -175,7 +190,9 @@ fn complete<A: Application>(
         return Ok(Err(Refusal::TooMany(height)));
     }
     // Beyond the next height there is no state to judge it by yet; its round will ask for it.
-    Ok(Ok((height == next).then(|| adapter.judge(hash, &value, Origin::Live))))
+    Ok(Ok(
+        (height == next).then(|| adapter.judge(hash, &value, Origin::Live))
+    ))
 }
 
 fn refused(init: &Init) -> ProposedValue<Cifer> {
@@ -213,7 +230,10 @@ pub(super) fn decode_block(
     let block: Block = borsh::from_slice(payload).map_err(|error| error.to_string())?;
     let header = &block.header;
     if header.height != height {
-        return Err(format!("header has height {} instead of {height}", header.height));
+        return Err(format!(
+            "header has height {} instead of {height}",
+            header.height
+        ));
     }
     if header.chain_id != chain_id {
         return Err("header is of another chain".into());

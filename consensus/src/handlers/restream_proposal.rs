@@ -40,8 +40,12 @@ fn as_signed<A: Application>(
     block: BlockHash,
 ) -> Result<Option<Vec<Part>>, Fatal> {
     adapter.recall(height, round);
-    let Some(value) = adapter.undecided.get(height, round, block) else { return Ok(None) };
-    let Some(init) = &value.init else { return Ok(None) };
+    let Some(value) = adapter.undecided.get(height, round, block) else {
+        return Ok(None);
+    };
+    let Some(init) = &value.init else {
+        return Ok(None);
+    };
     Adapter::<A>::parts(init, &value.block).map(Some)
 }
 
@@ -58,13 +62,18 @@ fn own_again<A: Application>(
     for earlier in (0..=round).rev() {
         adapter.recall(height, earlier);
     }
-    let Some(known) = adapter.undecided.find(height, block).map(|value| value.block.clone())
+    let Some(known) = adapter
+        .undecided
+        .find(height, block)
+        .map(|value| value.block.clone())
     else {
         return Ok(None);
     };
     let proposal = adapter.own_proposal(height, round, block, valid_round);
     let payload = borsh::to_vec(&known).map_err(Fatal::new)?;
-    let Some(init) = adapter.sign_init(&proposal, &payload)? else { return Ok(None) };
+    let Some(init) = adapter.sign_init(&proposal, &payload)? else {
+        return Ok(None);
+    };
     let parts = crate::proposal::split(&init, &payload);
     let value = UndecidedValue {
         round,

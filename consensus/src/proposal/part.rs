@@ -74,7 +74,12 @@ impl Init {
     /// Checks the proposer's signature.
     pub(crate) fn verify(&self, chain_id: &str) -> Result<(), SignatureError> {
         let key: &PublicKey = self.proposer.key();
-        key.verify(PARTS_DOMAIN, chain_id, &self.signed_payload(), &self.signature)
+        key.verify(
+            PARTS_DOMAIN,
+            chain_id,
+            &self.signed_payload(),
+            &self.signature,
+        )
     }
 
     /// How many chunks there are.
@@ -84,7 +89,9 @@ impl Init {
 
     /// Length that the chunk of this index must have.
     pub(crate) fn chunk_bytes(&self, index: usize) -> usize {
-        (self.payload_bytes as usize).saturating_sub(index * CHUNK_BYTES).min(CHUNK_BYTES)
+        (self.payload_bytes as usize)
+            .saturating_sub(index * CHUNK_BYTES)
+            .min(CHUNK_BYTES)
     }
 
     /// Whether the assembled bytes are the announced ones.
@@ -124,7 +131,9 @@ pub(crate) struct Wake {
 impl Wake {
     /// Checks the validator's signature.
     pub(crate) fn verify(&self, chain_id: &str) -> Result<(), SignatureError> {
-        self.validator.key().verify(WAKE_DOMAIN, chain_id, &self.height, &self.signature)
+        self.validator
+            .key()
+            .verify(WAKE_DOMAIN, chain_id, &self.height, &self.signature)
     }
 }
 
@@ -153,7 +162,11 @@ pub(crate) fn split(init: &Init, payload: &[u8]) -> Vec<Part> {
         .chunks(CHUNK_BYTES)
         .zip(0..)
         .map(|(bytes, index)| {
-            Part::Chunk(Chunk { init: init.clone(), index, bytes: bytes.to_vec() })
+            Part::Chunk(Chunk {
+                init: init.clone(),
+                index,
+                bytes: bytes.to_vec(),
+            })
         })
         .collect()
 }

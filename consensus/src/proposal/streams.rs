@@ -102,11 +102,17 @@ impl Streams {
     ) -> Result<Added, Refusal> {
         let Chunk { init, index, bytes } = chunk;
         if init.payload_bytes == 0 || u64::from(init.payload_bytes) > max_payload_bytes {
-            return Err(Refusal::Size { bytes: init.payload_bytes, limit: max_payload_bytes });
+            return Err(Refusal::Size {
+                bytes: init.payload_bytes,
+                limit: max_payload_bytes,
+            });
         }
         let slot = index as usize;
         if slot >= init.chunk_count() || bytes.len() != init.chunk_bytes(slot) {
-            return Err(Refusal::Chunk { index, bytes: bytes.len() });
+            return Err(Refusal::Chunk {
+                index,
+                bytes: bytes.len(),
+            });
         }
         let key = (publisher, init.id());
         let is_new = !self.open.contains_key(&key);
@@ -121,10 +127,21 @@ impl Streams {
         });
         stream.chunks[slot] = Some(bytes);
         if stream.chunks.iter().any(Option::is_none) {
-            return Ok(if is_new { Added::Opened } else { Added::Partial });
+            return Ok(if is_new {
+                Added::Opened
+            } else {
+                Added::Partial
+            });
         }
-        let Some(stream) = self.open.remove(&key) else { return Ok(Added::Partial) };
-        let payload = stream.chunks.into_iter().flatten().collect::<Vec<_>>().concat();
+        let Some(stream) = self.open.remove(&key) else {
+            return Ok(Added::Partial);
+        };
+        let payload = stream
+            .chunks
+            .into_iter()
+            .flatten()
+            .collect::<Vec<_>>()
+            .concat();
         if stream.init.matches(&payload) {
             Ok(Added::Complete(payload))
         } else {
@@ -139,10 +156,13 @@ impl Streams {
 
     /// Drops what is too old, then the oldest of the publisher, then the oldest of all.
     fn make_room(&mut self, publisher: ValidatorId, now: Instant) {
-        self.open.retain(|_, stream| {
-            now.saturating_duration_since(stream.opened) < MAX_STREAM_AGE
-        });
-        let held = self.open.keys().filter(|(holder, _)| *holder == publisher).count();
+        self.open
+            .retain(|_, stream| now.saturating_duration_since(stream.opened) < MAX_STREAM_AGE);
+        let held = self
+            .open
+            .keys()
+            .filter(|(holder, _)| *holder == publisher)
+            .count();
         if held >= MAX_STREAMS_PER_PUBLISHER {
             self.drop_oldest(|holder| *holder == publisher);
         }
@@ -211,7 +231,8 @@ mod tests {
     }
 
     fn verify(init: &Init) -> Result<(), Refusal> {
-        init.verify("test").map_err(|_| Refusal::Signature(init.proposer))
+        init.verify("test")
+            .map_err(|_| Refusal::Signature(init.proposer))
     }
 
     fn add(streams: &mut Streams, publisher: u8, chunk: Chunk) -> Result<Added, Refusal> {
@@ -239,22 +260,36 @@ mod tests {
     fn sizes_are_bounded_and_exact() {
         let mut streams = Streams::default();
         let payload = vec![0; CHUNK_BYTES + 1];
-        let refused =
-            streams.add(id(1), chunks(1, 0, &payload).remove(0), 10, Instant::now(), verify);
+        let refused = streams.add(
+            id(1),
+            chunks(1, 0, &payload).remove(0),
+            10,
+            Instant::now(),
+            verify,
+        );
         assert!(matches!(refused, Err(Refusal::Size { .. })));
         let mut short = chunks(1, 0, &payload).remove(0);
         short.bytes.pop();
-        assert!(matches!(add(&mut streams, 1, short), Err(Refusal::Chunk { .. })));
+        assert!(matches!(
+            add(&mut streams, 1, short),
+            Err(Refusal::Chunk { .. })
+        ));
         let mut beyond = chunks(1, 0, &payload).remove(1);
         beyond.index = 2;
-        assert!(matches!(add(&mut streams, 1, beyond), Err(Refusal::Chunk { .. })));
+        assert!(matches!(
+            add(&mut streams, 1, beyond),
+            Err(Refusal::Chunk { .. })
+        ));
     }
 
     #[test]
     fn bytes_that_are_not_the_announced_ones_are_refused() {
         let mut chunk = chunks(1, 0, b"block").remove(0);
         chunk.bytes = b"blocK".to_vec();
-        assert_eq!(add(&mut Streams::default(), 1, chunk), Err(Refusal::Payload(id(1))));
+        assert_eq!(
+            add(&mut Streams::default(), 1, chunk),
+            Err(Refusal::Payload(id(1)))
+        );
     }
 
     #[test]
@@ -275,11 +310,24 @@ mod tests {
         let mut streams = Streams::default();
         let payload = vec![0; CHUNK_BYTES + 1];
         for publisher in 0..u8::try_from(MAX_STREAMS).unwrap() + 8 {
-            add(&mut streams, publisher, chunks(publisher, 0, &payload).remove(0)).unwrap();
+            add(
+                &mut streams,
+                publisher,
+                chunks(publisher, 0, &payload).remove(0),
+            )
+            .unwrap();
         }
         assert_eq!(streams.len(), MAX_STREAMS);
         let later = Instant::now() + MAX_STREAM_AGE;
-        streams.add(id(200), chunks(200, 0, &payload).remove(0), LIMIT, later, verify).unwrap();
+        streams
+            .add(
+                id(200),
+                chunks(200, 0, &payload).remove(0),
+                LIMIT,
+                later,
+                verify,
+            )
+            .unwrap();
         assert_eq!(streams.len(), 1);
         streams.forget_through(Height(1));
         assert_eq!(streams.len(), 0);

@@ -65,7 +65,8 @@ impl Undecided {
     /// filled its round with must not keep it out.
     pub(crate) fn insert_certified(&mut self, hash: BlockHash, value: UndecidedValue) {
         let (height, round) = (value.block.header.height, value.round);
-        self.values.retain(|key, _| (key.0, key.1) != (height, round) || key.2 == hash);
+        self.values
+            .retain(|key, _| (key.0, key.1) != (height, round) || key.2 == hash);
         if self.values.len() >= MAX_VALUES {
             self.values.pop_last();
         }
@@ -101,7 +102,9 @@ impl Undecided {
 
     /// The value of any round of that height.
     pub(crate) fn find(&self, height: Height, hash: BlockHash) -> Option<&UndecidedValue> {
-        self.of_height(height).find(|((_, _, entry), _)| *entry == hash).map(|(_, value)| value)
+        self.of_height(height)
+            .find(|((_, _, entry), _)| *entry == hash)
+            .map(|(_, value)| value)
     }
 
     /// All values of that round.
@@ -119,7 +122,9 @@ impl Undecided {
         &self,
         height: Height,
     ) -> impl Iterator<Item = (&(Height, u32, BlockHash), &UndecidedValue)> {
-        self.values.range((height, 0, BlockHash::default())..).take_while(move |(key, _)| key.0 == height)
+        self.values
+            .range((height, 0, BlockHash::default())..)
+            .take_while(move |(key, _)| key.0 == height)
     }
 
     /// Forgets everything up to a decided height.
@@ -147,9 +152,21 @@ mod tests {
             validators: Hash32::default(),
             state_root: StateRoot::default(),
         };
-        let block = Block { header, transactions: Vec::new() };
+        let block = Block {
+            header,
+            transactions: Vec::new(),
+        };
         let hash = block.hash();
-        (hash, UndecidedValue { round, pol_round: None, proposer, init: None, block })
+        (
+            hash,
+            UndecidedValue {
+                round,
+                pol_round: None,
+                proposer,
+                init: None,
+                block,
+            },
+        )
     }
 
     #[test]

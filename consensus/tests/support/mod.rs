@@ -63,7 +63,10 @@ pub(crate) struct App {
 }
 
 fn state_root(height: Height) -> StateRoot {
-    StateRoot(Hash32::derive("cifer/consensus/test", &height.0.to_le_bytes()))
+    StateRoot(Hash32::derive(
+        "cifer/consensus/test",
+        &height.0.to_le_bytes(),
+    ))
 }
 
 impl App {
@@ -92,7 +95,10 @@ impl Application for App {
     fn build(&mut self, height: Height) -> Result<Block, Fatal> {
         let ledger = self.ledger();
         let parent = ledger.blocks.last();
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as u64;
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap()
+            .as_millis() as u64;
         let after = parent.map_or(0, |(block, _)| block.header.time_ms.0 + 1);
         let header = Header {
             chain_id: CHAIN_ID.into(),
@@ -104,13 +110,19 @@ impl Application for App {
             validators: self.validators.hash(CHAIN_ID),
             state_root: state_root(height),
         };
-        Ok(Block { header, transactions: Vec::new() })
+        Ok(Block {
+            header,
+            transactions: Vec::new(),
+        })
     }
 
     fn validate(&mut self, block: &Block, _origin: Origin) -> Verdict {
         let ledger = self.ledger();
         assert_eq!(block.header.height.0, ledger.tip() + 1, "asked out of turn");
-        let parent = ledger.blocks.last().map_or_else(BlockHash::default, |(b, _)| b.hash());
+        let parent = ledger
+            .blocks
+            .last()
+            .map_or_else(BlockHash::default, |(b, _)| b.hash());
         if block.header.parent != parent {
             return Verdict::Invalid("parent".into());
         }
@@ -121,7 +133,9 @@ impl Application for App {
     }
 
     fn commit(&mut self, block: Block, certificate: CommitCertificate) -> Result<(), Fatal> {
-        certificate.verify(CHAIN_ID, &self.validators).expect("the ledger accepts certificates");
+        certificate
+            .verify(CHAIN_ID, &self.validators)
+            .expect("the ledger accepts certificates");
         assert_eq!(certificate.block, block.hash());
         let own = self.own;
         let mut ledger = self.ledger();
@@ -151,7 +165,9 @@ impl Application for App {
         block: BlockHash,
         bytes: Vec<u8>,
     ) -> Result<(), Fatal> {
-        self.ledger().undecided.insert((height, round, block), bytes);
+        self.ledger()
+            .undecided
+            .insert((height, round, block), bytes);
         Ok(())
     }
 
@@ -271,11 +287,20 @@ impl Network {
             .with_ansi(false)
             .with_test_writer()
             .try_init();
-        let nodes: Vec<_> = (1..).zip(powers).map(|(seed, _)| node(seed, true)).collect();
-        let entries =
-            nodes.iter().zip(powers).map(|(node, power)| (node.id(), VotingPower(*power)));
+        let nodes: Vec<_> = (1..)
+            .zip(powers)
+            .map(|(seed, _)| node(seed, true))
+            .collect();
+        let entries = nodes
+            .iter()
+            .zip(powers)
+            .map(|(node, power)| (node.id(), VotingPower(*power)));
         let validators = ValidatorSet::new(entries.collect()).unwrap();
-        Self { nodes, params, validators }
+        Self {
+            nodes,
+            params,
+            validators,
+        }
     }
 
     /// Adds a node without a seat; returns its index.
@@ -316,8 +341,12 @@ impl Network {
     }
 
     pub(crate) async fn start(&mut self, index: usize) {
-        let handle =
-            start(self.config(index), self.app(index), self.nodes[index].work.clone()).await;
+        let handle = start(
+            self.config(index),
+            self.app(index),
+            self.nodes[index].work.clone(),
+        )
+        .await;
         self.nodes[index].handle = Some(handle.unwrap());
     }
 
@@ -338,10 +367,17 @@ impl Network {
     }
 
     /// Waits until these nodes have at least that height.
-    pub(crate) async fn reach(&self, indices: impl IntoIterator<Item = usize> + Clone, height: u64) {
+    pub(crate) async fn reach(
+        &self,
+        indices: impl IntoIterator<Item = usize> + Clone,
+        height: u64,
+    ) {
         let description = format!("height {height}");
         self.wait_for(&description, || {
-            indices.clone().into_iter().all(|index| self.tip(index) >= height)
+            indices
+                .clone()
+                .into_iter()
+                .all(|index| self.tip(index) >= height)
         })
         .await;
     }
@@ -355,8 +391,10 @@ impl Network {
                     .nodes
                     .iter()
                     .map(|node| {
-                        let status =
-                            node.handle.as_ref().map(|handle| handle.status().borrow().clone());
+                        let status = node
+                            .handle
+                            .as_ref()
+                            .map(|handle| handle.status().borrow().clone());
                         format!("tip {} {status:?}", node.ledger().tip())
                     })
                     .collect();
@@ -368,10 +406,16 @@ impl Network {
 
     /// Checks that all nodes have the same blocks as far as they have any.
     pub(crate) fn assert_agreement(&self) {
-        let longest = (0..self.nodes.len()).map(|index| self.tip(index)).max().unwrap_or(0);
+        let longest = (0..self.nodes.len())
+            .map(|index| self.tip(index))
+            .max()
+            .unwrap_or(0);
         for height in 1..=longest {
-            let hashes: BTreeSet<_> =
-                self.nodes.iter().filter_map(|node| node.ledger().hash(height)).collect();
+            let hashes: BTreeSet<_> = self
+                .nodes
+                .iter()
+                .filter_map(|node| node.ledger().hash(height))
+                .collect();
             assert_eq!(hashes.len(), 1, "disagreement at height {height}");
         }
     }
