@@ -18,6 +18,8 @@ pub(crate) struct Ledger {
     pub(crate) network: testing::Network,
     pub(crate) store: MemoryStore,
     inner: Mutex<Inner>,
+    /// Held by whoever makes blocks: contributors submit at the same time.
+    proposer: Mutex<()>,
     height: watch::Sender<Height>,
 }
 
@@ -60,6 +62,7 @@ impl Ledger {
             network,
             store,
             inner: Mutex::new(inner),
+            proposer: Mutex::new(()),
             height,
         };
         // A state proof needs a block to be of.
@@ -72,6 +75,11 @@ impl Ledger {
     }
 
     pub(crate) fn commit(&self, transactions: impl IntoIterator<Item = Transaction>) {
+        let _proposer = self.proposer.lock().unwrap();
+        self.append(transactions);
+    }
+
+    fn append(&self, transactions: impl IntoIterator<Item = Transaction>) {
         self.network.commit(&self.store, transactions);
         self.height.send_replace(self.store.tip());
     }
@@ -82,6 +90,7 @@ impl Ledger {
 
     /// Lets the open round run out of time until it aborts.
     pub(crate) fn abort_round(&self) {
+        let _proposer = self.proposer.lock().unwrap();
         let before = testing::current(&self.store.state()).round;
         while testing::current(&self.store.state()).round == before {
             let time_ms = TimestampMs(self.store.state().time_ms.0 + 60_000);
@@ -93,6 +102,7 @@ impl Ledger {
     /// Moves the open round to its end as time would: it aborts, or, with enough updates, closes and
     /// is aggregated.
     pub(crate) fn run_out_of_time(&self) {
+        let _proposer = self.proposer.lock().unwrap();
         let before = testing::current(&self.store.state()).round;
         let goes_on = |state: &State| {
             let task = testing::current(state);
@@ -108,6 +118,7 @@ impl Ledger {
 
     /// Ends the open round with this model: every contributor's turn, then the certificate.
     pub(crate) fn finish_round(&self, model: Vec<u8>) {
+        let _proposer = self.proposer.lock().unwrap();
         let state = self.store.state();
         let length = model.len() as u64;
         let updates = (0..self.network.contributors.len()).map(|index| {
@@ -115,7 +126,7 @@ impl Ledger {
             update.payload_bytes = length;
             self.network.certify(self.network.sign(update, index))
         });
-        self.commit(updates.collect::<Vec<_>>());
+        self.append(updates.collect::<Vec<_>>());
         self.aggregate(model);
     }
 
@@ -128,7 +139,7 @@ impl Ledger {
         self.inner()
             .models
             .insert(root, (model, Some(certificate.clone())));
-        self.commit([tx]);
+        self.append([tx]);
     }
 
     pub(crate) fn model(
@@ -145,6 +156,7 @@ impl Ledger {
         signed: &SignedUpdate,
         payload: Vec<u8>,
     ) -> Result<Transaction, tonic::Status> {
+        let _proposer = self.proposer.lock().unwrap();
         let update = &signed.update;
         let state = self.store.state();
         let task = testing::current(&state);
@@ -179,7 +191,7 @@ impl Ledger {
             .submitted
             .insert(id, tx.hash(self.network.chain_id()));
         self.inner().payloads.insert(update.payload, payload);
-        self.commit([tx.clone()]);
+        self.append([tx.clone()]);
         self.aggregate_if_closed();
         Ok(tx)
     }
