@@ -31,11 +31,16 @@ pub fn check_level(level: &str) -> Result<(), String> {
     filter(level).map(|_| ())
 }
 
-/// A bare level is meant for our own crates; libraries only warn.
+/// A bare level is meant for our own crates; libraries only warn. Two of them warn of what is
+/// normal: validators that are not up yet, and peers that are direct on purpose.
+const QUIET: &str = "arc_malachitebft_network=off,libp2p_gossipsub=error,network=off";
+
+/// See [`QUIET`].
 fn filter(level: &str) -> Result<EnvFilter, String> {
     let directives = match level {
         "off" | "error" => level.to_owned(),
-        "warn" | "info" | "debug" | "trace" => format!("warn,cifer={level}"),
+        "warn" | "info" => format!("warn,{QUIET},cifer={level}"),
+        "debug" | "trace" => format!("warn,cifer={level}"),
         // Any other word would parse as the name of a target that never logs anything.
         _ if level.contains('=') => level.to_owned(),
         _ => return Err("neither a level nor directives".to_owned()),

@@ -5,17 +5,22 @@
 
 use std::{
     collections::BTreeMap,
-    time::{Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use cifer_chain::{
     Block, BlockHash, CommitCertificate, Durability, Evidence, ExecuteError, Executed, Height,
-    Store, TimestampMs, UndecidedKey, ValidatorSet,
+    Phase, State, Store, TaskId, TimestampMs, Transaction, UndecidedKey, ValidatorSet,
 };
 use cifer_consensus::{Application, Fatal, Origin, Verdict};
 use tracing::{debug, error, info};
 
-use super::Node;
+use super::{Node, mempool::Mempool};
+
+/// How long the first update of a round waits for the others before a block is made for it. Ten updates
+/// arrive within a few milliseconds of each other, and a block costs more than that: one block for all
+/// of them ends the round earlier than two do. Nothing waits when nothing more can come.
+pub(crate) const GATHER: Duration = Duration::from_millis(15);
 
 /// Executed blocks of the height being decided that are kept: one a consensus round, and rounds
 /// beyond the first few are rare. A block is at most 1 MiB.
@@ -61,6 +66,28 @@ impl NodeApplication {
     }
 }
 
+/// Whether waiting longer could not make the block better: something other than a turn is in the pool,
+/// or as many turns as a round still takes.
+fn is_complete(state: &State, pool: &Mempool) -> bool {
+    let mut turns: BTreeMap<TaskId, u64> = BTreeMap::new();
+    for (_, pending) in pool.iter() {
+        let task = match &pending.tx {
+            Transaction::Update(certified) => certified.signed.update.task,
+            Transaction::Rejection(certified) => certified.signed.update.task,
+            _ => return true,
+        };
+        *turns.entry(task).or_default() += 1;
+    }
+    turns.iter().any(
+        |(id, waiting)| match state.tasks.get(id).map(|task| (task, &task.phase)) {
+            Some((task, Phase::Open(open))) => {
+                open.turns_used().saturating_add(*waiting) >= task.task.rounds.max_updates
+            }
+            _ => true,
+        },
+    )
+}
+
 /// Our clock. Only proposals and the drift check of live ones look at it.
 pub(crate) fn now_ms() -> TimestampMs {
     let since = SystemTime::now()
@@ -89,12 +116,15 @@ impl Application for NodeApplication {
     }
 
     fn has_work(&self) -> bool {
-        let due = self
-            .node
-            .state()
-            .next_deadline()
-            .is_some_and(|due| due <= now_ms());
-        due || !super::lock(&self.node.0.mempool).is_empty()
+        let state = self.node.state();
+        if state.next_deadline().is_some_and(|due| due <= now_ms()) {
+            return true;
+        }
+        let pool = super::lock(&self.node.0.mempool);
+        let Some(oldest) = pool.oldest() else {
+            return false;
+        };
+        oldest.elapsed() >= GATHER || is_complete(&state, &pool)
     }
 
     fn build(&mut self, height: Height) -> Result<Block, Fatal> {

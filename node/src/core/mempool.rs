@@ -189,6 +189,11 @@ impl Mempool {
             .filter_map(|hash| Some((hash, &self.entries.get(hash)?.1)))
     }
 
+    /// When the transaction that waits longest came.
+    pub(crate) fn oldest(&self) -> Option<Instant> {
+        self.iter().next().map(|(_, pending)| pending.since)
+    }
+
     /// Number of waiting transactions.
     pub(crate) fn len(&self) -> usize {
         self.entries.len()

@@ -366,6 +366,11 @@ impl Node {
         cifer_chain::check_tx(&self.state(), &tx)?;
         lock(&self.0.mempool).insert(hash, tx, bytes.clone())?;
         self.0.work.notify_one();
+        let work = self.work();
+        self.spawn(async move {
+            tokio::time::sleep(application::GATHER).await;
+            work.notify_one();
+        });
         Ok((hash, bytes))
     }
 

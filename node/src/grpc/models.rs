@@ -112,8 +112,16 @@ fn find(
                 .store()
                 .round(task.task.id, round)
                 .map_err(status::store)?;
-            let record =
-                record.ok_or_else(|| status::not_found(format!("round {round} has not ended")))?;
+            // A peer may be a block ahead of us: for the round that is going on, another gateway, or
+            // this one a little later, may know.
+            let record = record.ok_or_else(|| {
+                let text = format!("round {round} has not ended on this node");
+                if round == task.round {
+                    status::refusal(Code::Unavailable, "ROUND_NOT_ENDED", text)
+                } else {
+                    status::not_found(text)
+                }
+            })?;
             by_root(node, task, record.model())
         }
         Some(download_model_request::Model::Root(root)) => by_root(
