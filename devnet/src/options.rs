@@ -70,7 +70,8 @@ impl DevnetOptions {
     /// not stop the task.
     #[must_use]
     pub fn min_updates(&self) -> u64 {
-        u64::from(self.rule().min_updates())
+        self.rule()
+            .min_updates()
             .min(self.contributors as u64)
             .max(1)
     }

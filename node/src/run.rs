@@ -46,6 +46,7 @@ pub async fn run(home: Home, config: NodeConfig, stop: CancellationToken) -> Res
 
     let ledger =
         Ledger::open(&home.data_dir(), &genesis).wrap_err("the ledger cannot be opened")?;
+    check_last_signed(&home, &config, ledger.state().height)?;
     let blobs = BlobStore::open(home.blobs_dir(), config.data.quota_bytes)
         .wrap_err("the blob store cannot be opened")?;
     adopt_initial_models(&home, &genesis, &blobs).await?;
@@ -151,6 +152,27 @@ fn check_seat(config: &NodeConfig, genesis: &Genesis, own: PublicKey) -> Result<
         (Role::Contributor, _) => bail!("a contributor is not a node; this is a bug"),
         _ => Ok(()),
     }
+}
+
+/// A validator that has lost the record of what it signed could sign a height a second time. That
+/// the ledger has blocks shows that there was a record.
+fn check_last_signed(
+    home: &Home,
+    config: &NodeConfig,
+    height: cifer_chain::Height,
+) -> Result<(), Report> {
+    let record = home.consensus_dir().join("last-signed");
+    if config.role != Role::Validator || height.0 == 0 || record.exists() {
+        return Ok(());
+    }
+    Err(Failure::new(
+        Exit::Refused,
+        format!("{} is missing, but the ledger is at height {height}", record.display()),
+        "restore it from the home folder that signed last; without it this key could sign a height \
+         twice. If no copy exists, give the seat a new key in a new genesis, or wait until the others \
+         are past every height that this key can have signed, then start from an empty data folder",
+    )
+    .into())
 }
 
 /// Takes the initial models that lie in the home folder. Missing ones are fetched from peers.
