@@ -40,11 +40,14 @@ impl Late {
         let settings = [
             format!("consensus.listen=/ip4/127.0.0.1/tcp/{port}"),
             format!(
-                "consensus.peers=/ip4/127.0.0.1/tcp/{}",
+                "consensus.peers={key}@/ip4/127.0.0.1/tcp/{}",
                 known.consensus_port
             ),
             format!("data.listen=/ip4/127.0.0.1/udp/{data}/quic-v1,/ip4/127.0.0.1/tcp/{data}"),
-            format!("data.peers={key}@/ip4/127.0.0.1/udp/{}/quic-v1", known.data_port),
+            format!(
+                "data.peers={key}@/ip4/127.0.0.1/udp/{}/quic-v1",
+                known.data_port
+            ),
             format!("grpc.listen={grpc}"),
             "http.listen=".to_owned(),
         ];
@@ -183,6 +186,7 @@ async fn a_node_of_another_genesis_is_refused() {
     let dir = network.dir().to_owned();
     network
         .until("a refusal with both hashes", async || {
+            assert_eq!(process.ended(), None, "the other node ended");
             let logs = std::fs::read_dir(&dir)
                 .unwrap()
                 .flatten()
@@ -201,16 +205,14 @@ async fn a_node_of_another_genesis_is_refused() {
         .await;
     // It got nothing, and the others have no peer more than before.
     let tip = network.agree(0).await;
-    if process.ended().is_none() {
-        let address = std::slice::from_ref(&late.grpc);
-        let gateways = Gateways::new(address, GatewayOptions::default()).unwrap();
-        let client = Client::unverified(gateways);
-        let status = network
-            .until("its status", async || Ok(client.status().await?))
-            .await;
-        assert_eq!(status.genesis_hash.to_string(), theirs);
-        assert_eq!((status.height, status.peers), (Height(0), 0), "{status:?}");
-    }
+    let address = std::slice::from_ref(&late.grpc);
+    let gateways = Gateways::new(address, GatewayOptions::default()).unwrap();
+    let client = Client::unverified(gateways);
+    let status = network
+        .until("its status", async || Ok(client.status().await?))
+        .await;
+    assert_eq!(status.genesis_hash.to_string(), theirs);
+    assert_eq!((status.height, status.peers), (Height(0), 0), "{status:?}");
     for node in 0..4 {
         let status = network.client(&[node]).status().await.expect("status");
         assert_eq!(status.peers, 3, "{status:?}");
