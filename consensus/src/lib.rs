@@ -14,10 +14,16 @@
 //! - **Hostile input.** Everything from a peer is decoded by [`codec`] within a bound and verified
 //!   before it is stored.
 
+// The tests' network is written against the public names.
+#[cfg(test)]
+extern crate self as cifer_consensus;
+
 mod adapter;
 mod api;
 mod codec;
 mod context;
+#[cfg(test)]
+mod equivocation;
 mod error;
 mod handlers;
 mod last_signed;

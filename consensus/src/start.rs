@@ -7,8 +7,8 @@ use std::{
 };
 
 use arc_malachitebft_app_channel::{
-    AppMsg, ConsensusContext, EngineBuilder, NetworkContext, NetworkIdentity, RequestContext,
-    Signer as _, SyncContext, WalContext,
+    AppMsg, Channels, ConsensusContext, EngineBuilder, EngineHandle, NetworkContext,
+    NetworkIdentity, RequestContext, Signer as _, SyncContext, WalContext,
     app::types::{Keypair, codec::Codec as _},
 };
 use cifer_genesis::{PublicKey, ValidatorId};
@@ -34,9 +34,9 @@ use crate::{
 /// File name of the write-ahead log under the consensus home.
 const WAL_FILE: &str = "consensus.wal";
 /// A socket is bound in microseconds or not at all.
-const LISTEN_TIMEOUT: Duration = Duration::from_secs(10);
+const LISTEN_TIMEOUT: Duration = Duration::from_secs(5);
 /// Requests to the engine that wait: the peers' list, one at a time.
-const REQUESTS: usize = 8;
+pub(crate) const REQUESTS: usize = 8;
 
 /// A running engine. Dropping it stops the engine without waiting for it.
 #[derive(Debug)]
@@ -110,37 +110,62 @@ async fn start_engine(
     app: Box<dyn Application>,
     work: Arc<Notify>,
 ) -> Result<Handle, Error> {
-    let engine_config = EngineConfig::new(&config)?;
-    let public_key = config.key.public_key();
-    check_role(&config, &app, public_key)?;
-    let verified = Arc::new(Verified::default());
-    let signer = open_signer(&config, public_key, &verified)?;
-    let builder = EngineBuilder::new(Cifer, engine_config)
-        .with_default_wal(WalContext::new(config.home.join(WAL_FILE), BorshCodec))
-        .with_default_network(NetworkContext::new(
-            identity(&config, public_key, signer.as_ref()).await?,
-            BorshCodec,
-        ))
+    check_role(&config, &app)?;
+    let materials = prepare(&config).await?;
+    let signer = materials.signer.clone();
+    let built = EngineBuilder::new(Cifer, materials.engine)
+        .with_default_wal(wal_context(&config))
+        .with_default_network(NetworkContext::new(materials.identity, BorshCodec))
         .with_default_sync(SyncContext::new(BorshCodec))
-        .with_default_consensus(consensus_context(
-            &config,
-            public_key,
-            signer.as_ref(),
-            verified,
-        ))
-        .with_default_request(RequestContext::new(REQUESTS));
-    let (mut channels, engine) = builder
+        .with_default_consensus(materials.consensus)
+        .with_default_request(RequestContext::new(REQUESTS))
         .build()
         .await
         .map_err(|error| Error::Engine(format!("{error:#}")))?;
+    launch(config, app, work, signer, built).await
+}
 
+/// What an engine is built from.
+pub(crate) struct Materials {
+    pub(crate) engine: EngineConfig,
+    pub(crate) identity: NetworkIdentity,
+    pub(crate) consensus: ConsensusContext<Cifer>,
+    pub(crate) signer: Option<Arc<CiferSigner>>,
+}
+
+/// Checks a configuration and opens what it names.
+pub(crate) async fn prepare(config: &Config) -> Result<Materials, Error> {
+    let engine = EngineConfig::new(config)?;
+    let key = config.key.public_key();
+    let verified = Arc::new(Verified::default());
+    let signer = open_signer(config, key, &verified)?;
+    Ok(Materials {
+        engine,
+        identity: identity(config, key, signer.as_ref()).await?,
+        consensus: consensus_context(config, key, signer.as_ref(), verified),
+        signer,
+    })
+}
+
+pub(crate) fn wal_context(config: &Config) -> WalContext<BorshCodec> {
+    WalContext::new(config.home.join(WAL_FILE), BorshCodec)
+}
+
+/// Serves a built engine, once it listens.
+pub(crate) async fn launch(
+    config: Config,
+    app: Box<dyn Application>,
+    work: Arc<Notify>,
+    signer: Option<Arc<CiferSigner>>,
+    (mut channels, engine): (Channels<Cifer>, EngineHandle),
+) -> Result<Handle, Error> {
     let (status, status_receiver) = watch::channel(initial_status(&app));
     let (starting, starting_receiver) = watch::channel(true);
     let (peers, peers_receiver) = watch::channel(Vec::new());
     let (stop, stop_receiver) = oneshot::channel();
     let settings = Settings {
         chain_id: config.chain_id.as_str().into(),
-        own: ValidatorId(public_key),
+        own: ValidatorId(config.key.public_key()),
         params: config.params.clone(),
         max_block_bytes: config.max_block_bytes,
         signer,
@@ -214,7 +239,8 @@ fn initial_status<A: Application>(app: &A) -> Status {
 }
 
 /// A node that does not vote must not have a seat: the engine would ask it to sign.
-fn check_role<A: Application>(config: &Config, app: &A, key: PublicKey) -> Result<(), Error> {
+fn check_role<A: Application>(config: &Config, app: &A) -> Result<(), Error> {
+    let key = config.key.public_key();
     let invalid = |field, reason: String| Err(Error::Config { field, reason });
     let Some(next) = app.tip().next() else {
         return invalid("tip", "the chain is at the last height".into());

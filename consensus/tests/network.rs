@@ -309,3 +309,46 @@ async fn what_cannot_work_is_refused_at_the_start() {
     );
     network.stop_all().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_taken_port_is_an_error_and_not_silence() {
+    let network = Network::new(&[1], params());
+    let mut config = network.config(0);
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    config.listen = format!("/ip4/127.0.0.1/tcp/{port}");
+    let result = cifer_consensus::start(config, network.app(0), Default::default()).await;
+    let error = result.unwrap_err();
+    assert!(matches!(&error, Error::Listen { address } if address.contains(&port.to_string())));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_damaged_write_ahead_log_holds_the_node_and_shows() {
+    // Alone it has no quorum, so it votes at height 1 and stays there.
+    let mut network = Network::new(&[1, 1, 1, 1], params());
+    network.start(0).await;
+    let path = network.nodes[0].home().join("consensus.wal");
+    network
+        .wait_for("a vote in the log", || {
+            std::fs::metadata(&path).is_ok_and(|file| file.len() > 100)
+        })
+        .await;
+    network.nodes[0].stop().await;
+    let mut bytes = std::fs::read(&path).unwrap();
+    // The last entry's data; its checksum no longer matches.
+    *bytes.last_mut().unwrap() ^= 0xff;
+    std::fs::write(&path, bytes).unwrap();
+    network.start(0).await;
+    network
+        .wait_for("the failure to show", || {
+            let handle = network.nodes[0].handle.as_ref();
+            handle.is_some_and(|handle| handle.status().borrow().safety_failure)
+        })
+        .await;
+    let handle = network.nodes[0].handle.as_mut().unwrap();
+    assert_eq!(handle.status().borrow().phase, Phase::Halted);
+    assert!(handle.status().borrow().last_error.is_some());
+    let ended = tokio::time::timeout(Duration::from_millis(300), handle.wait()).await;
+    assert!(ended.is_err(), "the process must stay for inspection");
+    network.nodes[0].stop().await;
+}
