@@ -63,7 +63,11 @@ impl DevnetOptions {
     pub fn rule(&self) -> Rule {
         let n = u32::try_from(self.contributors).unwrap_or(u32::MAX);
         let f = u32::try_from(self.byzantine).unwrap_or(u32::MAX);
-        self.rule.for_numbers(n, f)
+        match self.rule.for_numbers(n, f) {
+            // One less than could be averaged, so that a round ends without its slowest contributor.
+            Rule::MultiKrum { f, m } if f > 0 && m > 1 => Rule::MultiKrum { f, m: m - 1 },
+            rule => rule,
+        }
     }
 
     /// Updates that a round needs at least: what the rule needs, so that a crashed contributor does

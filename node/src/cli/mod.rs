@@ -42,6 +42,8 @@ struct Cli {
     command: Command,
 }
 
+// One is made a process.
+#[allow(clippy::large_enum_variant)]
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Make a home folder: settings, a key and, if given, the genesis document

@@ -3,6 +3,7 @@
 use std::fmt::Display;
 use std::io::{self, Write};
 
+use cifer_genesis::TimestampMs;
 use comfy_table::{ContentArrangement, Table, presets};
 use serde::Serialize;
 
@@ -98,5 +99,60 @@ pub(crate) fn trust(verified: bool) -> &'static str {
         "verified against genesis"
     } else {
         "not verified: the gateway's word"
+    }
+}
+
+/// Block time as a date in UTC, to the millisecond.
+pub(crate) fn time(TimestampMs(since_epoch): TimestampMs) -> String {
+    let (seconds, milliseconds) = (since_epoch / 1_000, since_epoch % 1_000);
+    let (days, second) = (seconds / 86_400, seconds % 86_400);
+    let (year, month, day) = civil(days);
+    let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
+    format!("{year}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}.{milliseconds:03} UTC")
+}
+
+/// Year, month and day of a day since 1970-01-01 in the Gregorian calendar. Years are counted from
+/// March, so that the leap day is the last one: H. Hinnant, *chrono-Compatible Low-Level Date
+/// Algorithms*, 2013, `civil_from_days`.
+fn civil(days: u64) -> (u64, u64, u64) {
+    let days = days + 719_468;
+    let (era, day_of_era) = (days / 146_097, days % 146_097);
+    let leap_days = day_of_era / 1_460 + day_of_era / 146_096 - day_of_era / 36_524;
+    let year_of_era = (day_of_era - leap_days) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 {
+        month_from_march + 3
+    } else {
+        month_from_march - 9
+    };
+    (era * 400 + year_of_era + u64::from(month <= 2), month, day)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_are_those_of_the_calendar() {
+        for (milliseconds, date) in [
+            (0, "1970-01-01 00:00:00.000 UTC"),
+            (951_782_399_999, "2000-02-28 23:59:59.999 UTC"),
+            (951_782_400_000, "2000-02-29 00:00:00.000 UTC"),
+            (951_868_800_000, "2000-03-01 00:00:00.000 UTC"),
+            (4_107_542_400_000, "2100-03-01 00:00:00.000 UTC"),
+            (253_402_300_799_999, "9999-12-31 23:59:59.999 UTC"),
+        ] {
+            assert_eq!(time(TimestampMs(milliseconds)), date);
+        }
+        // A hostile gateway may claim any time.
+        assert!(time(TimestampMs(u64::MAX)).ends_with(" UTC"));
+    }
+
+    #[test]
+    fn tables_line_up_and_have_no_trailing_space() {
+        let text = table(["a", "long"], [["1".to_owned(), "2".to_owned()]]);
+        assert_eq!(text, "a  long\n1  2\n");
     }
 }

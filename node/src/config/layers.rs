@@ -212,7 +212,7 @@ impl Effective {
         source: Source,
     ) -> Result<(), ConfigError> {
         let setting = find(key, || source.clone())?;
-        match setting.kind.from_toml(value.get_ref()) {
+        match setting.kind.take_toml(value.get_ref()) {
             Ok(value) => self.set(setting, value, source),
             Err(expected) => {
                 return Err(ConfigError::Value {

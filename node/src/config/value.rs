@@ -66,7 +66,7 @@ impl Kind {
     ///
     /// # Errors
     /// What was expected.
-    pub(super) fn from_toml(self, value: &DeValue<'_>) -> Result<Value, &'static str> {
+    pub(super) fn take_toml(self, value: &DeValue<'_>) -> Result<Value, &'static str> {
         let expected = self.expected();
         match (self, value) {
             (Self::Text, DeValue::String(text)) => Ok(Value::Text(text.to_string())),

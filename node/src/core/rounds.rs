@@ -258,10 +258,11 @@ impl Node {
         let tx = Transaction::Aggregate(certificate);
         self.spawn(async move {
             tokio::time::sleep(SUBMIT_STAGGER * u32::try_from(turn).unwrap_or(u32::MAX)).await;
-            if !node.mempool_has_certificate(task, round) && (turn == 0 || waiting(&node)) {
-                if let Err(error) = node.submit_tx(tx) {
-                    debug!(%task, %round, %error, "aggregate certificate not submitted");
-                }
+            if !node.mempool_has_certificate(task, round)
+                && (turn == 0 || waiting(&node))
+                && let Err(error) = node.submit_tx(tx)
+            {
+                debug!(%task, %round, %error, "aggregate certificate not submitted");
             }
         });
     }

@@ -86,7 +86,7 @@ fn payload(stream: Streaming<v1::SubmitUpdateRequest>) -> impl tokio::io::AsyncR
                 Some(submit_update_request::Part::Chunk(chunk))
                     if chunk.len() <= cifer_proto::MAX_CHUNK_BYTES =>
                 {
-                    Ok(bytes::Bytes::from(chunk))
+                    Ok(chunk)
                 }
                 Some(submit_update_request::Part::Chunk(chunk)) => Err(invalid(format!(
                     "chunk of {} bytes, the limit is {}",

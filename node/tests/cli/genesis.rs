@@ -5,7 +5,9 @@ use std::fs;
 use crate::support::Sandbox;
 
 fn public_key(sandbox: &Sandbox, name: &str) -> String {
-    let made = sandbox.run(&format!("keys gen --output {name}.key --json")).json();
+    let made = sandbox
+        .run(&format!("keys gen --output {name}.key --json"))
+        .json();
     made["public_key"].as_str().unwrap().to_owned()
 }
 
@@ -41,13 +43,18 @@ fn people_who_exchange_public_keys_can_make_a_network() {
     assert_eq!(document["tasks"][0]["initial_model"], root.as_str());
 
     let brief = sandbox.run("genesis show g.toml").ok();
-    assert!(brief.contains("friends") && brief.contains("median"), "{brief}");
+    assert!(
+        brief.contains("friends") && brief.contains("median"),
+        "{brief}"
+    );
 }
 
 #[test]
 fn the_hash_is_of_the_meaning_and_not_of_the_text() {
     let sandbox = Sandbox::new();
-    sandbox.run("testnet generate --output net --validators 4").ok();
+    sandbox
+        .run("testnet generate --output net --validators 4")
+        .ok();
     let hash = sandbox.run("genesis hash net/genesis.toml").ok();
     assert_eq!(hash.trim().len(), 64);
     let text = fs::read_to_string(sandbox.path("net/genesis.toml")).unwrap();
@@ -66,16 +73,32 @@ fn documents_that_cannot_hold_are_refused_with_the_inequality() {
     let sandbox = Sandbox::new();
     let key = public_key(&sandbox, "v");
     let line = format!("genesis new --chain-id x --validator v={key}@h --output g.toml");
-    let error = sandbox.run(&format!("{line} --rule krum --f 3 --max-updates 8")).fails(3);
-    assert!(error.contains("2f+3") || error.contains("2f + 3"), "{error}");
-    let error = sandbox.run(&format!("{line} --rule median --validator w={key}@h")).fails(3);
+    for (rule, inequality) in [
+        ("krum", "2f + 3"),
+        ("multi-krum --m 1", "2f + 3"),
+        ("trimmed-mean", "2f + 1"),
+    ] {
+        let options = "--open-registration --max-updates 6 --f 3";
+        let error = sandbox
+            .run(&format!("{line} {options} --rule {rule}"))
+            .fails(3);
+        assert!(error.contains(inequality), "{rule}: {error}");
+    }
+    let error = sandbox
+        .run(&format!("{line} --rule median --validator w={key}@h"))
+        .fails(3);
     assert!(error.contains(&key), "{error}");
     assert!(!sandbox.path("g.toml").exists());
 
-    sandbox.run("testnet generate --output net --validators 1").ok();
+    sandbox
+        .run("testnet generate --output net --validators 1")
+        .ok();
     let text = fs::read_to_string(sandbox.path("net/genesis.toml")).unwrap();
     fs::write(sandbox.path("g.toml"), format!("color = \"red\"\n{text}")).unwrap();
     let error = sandbox.run("genesis validate g.toml").fails(3);
-    assert!(error.contains("color") && error.contains("line 1"), "{error}");
+    assert!(
+        error.contains("color") && error.contains("line 1"),
+        "{error}"
+    );
     sandbox.run("genesis validate missing.toml").fails(3);
 }

@@ -9,11 +9,16 @@ use crate::support::Sandbox;
 #[test]
 fn init_makes_a_private_home_with_documented_settings() {
     let sandbox = Sandbox::new();
-    let made = sandbox.run("init --home h --role validator --name alice --json").json();
+    let made = sandbox
+        .run("init --home h --role validator --name alice --json")
+        .json();
     let shown = sandbox.run("keys show --home h --json").json();
     assert_eq!(made["public_key"], shown["public_key"]);
     assert_eq!(made["genesis_hash"], serde_json::Value::Null);
-    let mode = fs::metadata(sandbox.path("h")).unwrap().permissions().mode();
+    let mode = fs::metadata(sandbox.path("h"))
+        .unwrap()
+        .permissions()
+        .mode();
     assert_eq!(mode & 0o7777, 0o700);
 
     let settings = sandbox.run("config show --home h --json").json();
@@ -22,7 +27,10 @@ fn init_makes_a_private_home_with_documented_settings() {
     let text = fs::read_to_string(sandbox.path("h/config.toml")).unwrap();
     for key in settings.as_object().unwrap().keys() {
         let name = key.rsplit('.').next().unwrap();
-        assert!(text.contains(&format!("{name} = ")), "{key} is not in config.toml");
+        assert!(
+            text.contains(&format!("{name} = ")),
+            "{key} is not in config.toml"
+        );
     }
 }
 
@@ -42,7 +50,9 @@ fn init_never_overwrites() {
 #[test]
 fn init_installs_only_a_genesis_document_that_holds() {
     let sandbox = Sandbox::new();
-    sandbox.run("testnet generate --output net --validators 1 --contributors 3").ok();
+    sandbox
+        .run("testnet generate --output net --validators 1 --contributors 3")
+        .ok();
     fs::write(sandbox.path("bad.toml"), "version = 1\n").unwrap();
     sandbox.run("init --home h --genesis bad.toml").fails(3);
     assert!(!sandbox.path("h").exists(), "half a home");
@@ -50,7 +60,10 @@ fn init_installs_only_a_genesis_document_that_holds() {
     fs::write(sandbox.path("other.bin"), "not the model").unwrap();
     let line = "init --home h --genesis net/genesis.toml --initial-model";
     let error = sandbox.run(&format!("{line} other.bin")).fails(3);
-    assert!(error.contains("other.bin") && !sandbox.path("h").exists(), "{error}");
+    assert!(
+        error.contains("other.bin") && !sandbox.path("h").exists(),
+        "{error}"
+    );
 
     let made = sandbox.run(&format!("{line} net/task-0.bin --json")).json();
     let hash = sandbox.run("genesis hash --home h").ok();
@@ -81,13 +94,17 @@ fn a_contributor_gets_its_own_kind_of_key() {
 #[test]
 fn a_home_in_use_names_its_holder() {
     let sandbox = Sandbox::new();
-    sandbox.run("testnet generate --output net --validators 1 --contributors 3").ok();
+    sandbox
+        .run("testnet generate --output net --validators 1 --contributors 3")
+        .ok();
     fs::create_dir(sandbox.path("net/validator-0/data")).unwrap();
     let mut lock = fs::File::create(sandbox.path("net/validator-0/LOCK")).unwrap();
     lock.try_lock().unwrap();
     writeln!(lock, "process 4711 (cifer start)").unwrap();
     for command in ["start", "verify"] {
-        let error = sandbox.run(&format!("{command} --home net/validator-0")).fails(1);
+        let error = sandbox
+            .run(&format!("{command} --home net/validator-0"))
+            .fails(1);
         assert!(error.contains("process 4711 (cifer start)"), "{error}");
     }
 }
@@ -105,7 +122,9 @@ fn commands_that_need_a_home_say_how_to_make_one() {
 #[test]
 fn verify_before_the_first_start_finds_no_ledger() {
     let sandbox = Sandbox::new();
-    sandbox.run("testnet generate --output net --validators 1 --contributors 3").ok();
+    sandbox
+        .run("testnet generate --output net --validators 1 --contributors 3")
+        .ok();
     let error = sandbox.run("verify --home net/validator-0").fails(1);
     assert!(error.contains("no ledger"), "{error}");
     assert!(!sandbox.path("net/validator-0/data").exists());
@@ -114,11 +133,17 @@ fn verify_before_the_first_start_finds_no_ledger() {
 #[test]
 fn a_node_whose_role_and_seat_differ_does_not_start() {
     let sandbox = Sandbox::new();
-    sandbox.run("testnet generate --output net --validators 1 --contributors 3").ok();
-    let line = "start --home net/validator-0 --set role=observer";
+    sandbox
+        .run("testnet generate --output net --validators 1 --contributors 3")
+        .ok();
+    let line = "start --exit-with-stdin --home net/validator-0 --set role=observer";
     let error = sandbox.run(line).fails(3);
     assert!(error.contains("seat"), "{error}");
     fs::remove_file(sandbox.path("net/validator-0/node.key")).unwrap();
-    sandbox.run("keys gen --output net/validator-0/node.key").ok();
-    sandbox.run("start --home net/validator-0").fails(3);
+    sandbox
+        .run("keys gen --output net/validator-0/node.key")
+        .ok();
+    sandbox
+        .run("start --exit-with-stdin --home net/validator-0")
+        .fails(3);
 }

@@ -13,7 +13,9 @@ pub(crate) struct Sandbox {
 
 impl Sandbox {
     pub(crate) fn new() -> Self {
-        Self { dir: tempfile::tempdir().expect("a temporary folder") }
+        Self {
+            dir: tempfile::tempdir().expect("a temporary folder"),
+        }
     }
 
     pub(crate) fn path(&self, name: impl AsRef<Path>) -> PathBuf {
@@ -57,9 +59,17 @@ pub(crate) struct Ended {
 
 impl Ended {
     pub(crate) fn of(mut command: Command) -> Self {
-        let Output { status, stdout, stderr } = command.output().expect("the binary runs");
+        let Output {
+            status,
+            stdout,
+            stderr,
+        } = command.output().expect("the binary runs");
         let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
-        Self { code: status.code(), stdout: text(stdout), stderr: text(stderr) }
+        Self {
+            code: status.code(),
+            stdout: text(stdout),
+            stderr: text(stderr),
+        }
     }
 
     /// The standard output of a command that has to succeed.
@@ -81,7 +91,10 @@ impl Ended {
     pub(crate) fn fails(self, code: i32) -> String {
         assert_eq!(self.code, Some(code), "{self:#?}");
         let last = self.stderr.lines().last().unwrap_or_default();
-        assert!(last.starts_with("next: ") && last.len() > 20, "no advice: {self:#?}");
+        assert!(
+            last.starts_with("next: ") && last.len() > 20,
+            "no advice: {self:#?}"
+        );
         assert!(!self.stderr.contains("panicked"), "{self:#?}");
         self.stderr
     }

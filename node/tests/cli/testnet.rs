@@ -23,8 +23,12 @@ fn every_home_is_complete_and_every_key_is_the_one_of_genesis() {
         let home = format!("net/{name}");
         let hash = sandbox.run(&format!("genesis hash --home {home}")).ok();
         assert_eq!(made["genesis_hash"], hash.trim());
-        let key = sandbox.run(&format!("keys show --home {home} --json")).json();
-        let settings = sandbox.run(&format!("config show --home {home} --json")).json();
+        let key = sandbox
+            .run(&format!("keys show --home {home} --json"))
+            .json();
+        let settings = sandbox
+            .run(&format!("config show --home {home} --json"))
+            .json();
         assert_eq!(settings["name"]["value"], name);
         assert_eq!(settings["grpc.listen"]["value"], node["grpc"]);
         assert_eq!(
@@ -34,13 +38,24 @@ fn every_home_is_complete_and_every_key_is_the_one_of_genesis() {
         let seat = &document["validators"][index];
         if node["role"] == "validator" {
             assert_eq!(seat["public_key"], key["public_key"]);
-            assert_eq!(seat["consensus_address"], settings["consensus.listen"]["value"]);
+            assert_eq!(
+                seat["consensus_address"],
+                settings["consensus.listen"]["value"]
+            );
             assert_eq!(seat["data_addresses"], settings["data.listen"]["value"]);
         } else {
             assert_eq!(settings["role"]["value"], "observer");
             assert!(seat.is_null());
         }
-        let local = |key: &str| node[key].as_str().unwrap().rsplit(':').next().unwrap().to_owned();
+        let local = |key: &str| {
+            node[key]
+                .as_str()
+                .unwrap()
+                .rsplit(':')
+                .next()
+                .unwrap()
+                .to_owned()
+        };
         for port in [&node["consensus_port"], &node["data_port"]] {
             ports.insert(port.to_string());
         }
@@ -50,7 +65,10 @@ fn every_home_is_complete_and_every_key_is_the_one_of_genesis() {
 
     for index in 0..10 {
         let file = format!("net/contributor-{index}.key");
-        let mode = fs::metadata(sandbox.path(&file)).unwrap().permissions().mode();
+        let mode = fs::metadata(sandbox.path(&file))
+            .unwrap()
+            .permissions()
+            .mode();
         assert_eq!(mode & 0o7777, 0o600);
         let key = sandbox.run(&format!("keys show {file} --json")).json();
         let listed = &document["contributors"]["allowed"][index];
@@ -66,9 +84,17 @@ fn hosts_are_reached_by_name_and_listen_on_all_interfaces() {
     let made = sandbox.run(line).json();
     assert_eq!(made["nodes"][2]["host"], "c.example");
     let document = sandbox.run("genesis show net/genesis.toml --json").json();
-    assert_eq!(document["validators"][1]["consensus_address"], "/ip4/10.0.0.2/tcp/3000");
-    let settings = sandbox.run("config show --home net/validator-1 --json").json();
-    assert_eq!(settings["consensus.listen"]["value"], "/ip4/0.0.0.0/tcp/3000");
+    assert_eq!(
+        document["validators"][1]["consensus_address"],
+        "/ip4/10.0.0.2/tcp/3000"
+    );
+    let settings = sandbox
+        .run("config show --home net/validator-1 --json")
+        .json();
+    assert_eq!(
+        settings["consensus.listen"]["value"],
+        "/ip4/0.0.0.0/tcp/3000"
+    );
     assert_eq!(settings["grpc.listen"]["value"], "127.0.0.1:3002");
 }
 
@@ -86,7 +112,9 @@ fn nothing_is_written_for_numbers_that_cannot_hold() {
         ("--base-port 65530", 2),
         ("--observers 5000", 2),
     ] {
-        let error = sandbox.run(&format!("testnet generate --output net {options}")).fails(code);
+        let error = sandbox
+            .run(&format!("testnet generate --output net {options}"))
+            .fails(code);
         let left: Vec<_> = fs::read_dir(sandbox.dir.path()).unwrap().collect();
         assert!(left.is_empty(), "{options}: {left:?}: {error}");
     }

@@ -8,7 +8,7 @@ use cifer_genesis::Genesis;
 use serde_json::json;
 
 use super::global::Global;
-use super::output::{fields, print, show, table};
+use super::output::{fields, print, show, table, time};
 
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
@@ -90,7 +90,7 @@ fn in_brief(genesis: &Genesis) -> String {
     let mut text = fields([
         ("network", genesis.chain_id.clone()),
         ("hash", genesis.hash().to_string()),
-        ("time", format!("{} ms since 1970", genesis.time_ms)),
+        ("time", time(genesis.time_ms)),
         (
             "observers",
             if genesis.allow_observers {

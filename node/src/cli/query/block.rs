@@ -7,7 +7,7 @@ use cifer_client::{BlockSelector, BlockView};
 
 use super::super::client::ClientArgs;
 use super::super::global::Global;
-use super::super::output::{fields, or_dash, show, table, trust};
+use super::super::output::{fields, or_dash, show, table, time, trust};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -51,7 +51,7 @@ fn as_text(block: &BlockView) -> String {
         ("height", block.height.to_string()),
         ("hash", block.hash.to_string()),
         ("parent", block.parent.to_string()),
-        ("time", format!("{} ms since 1970", block.time_ms)),
+        ("time", time(block.time_ms)),
         ("proposer", block.proposer.to_string()),
         ("state root", block.state_root.to_string()),
         (

@@ -5,7 +5,7 @@ use cifer_client::{PhaseView, RoundSummaryView, RoundView};
 
 use super::super::client::ClientArgs;
 use super::super::global::Global;
-use super::super::output::{fields, or_dash, print, short, show, table, trust};
+use super::super::output::{fields, or_dash, print, short, show, table, time, trust};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct OneArgs {
@@ -55,6 +55,15 @@ fn phase(phase: PhaseView) -> String {
     format!("{phase:?}").to_lowercase()
 }
 
+/// Only a round that takes updates has a deadline.
+fn deadline(round: &RoundSummaryView) -> String {
+    if round.phase == PhaseView::Open {
+        time(round.deadline_ms)
+    } else {
+        "-".to_owned()
+    }
+}
+
 fn as_text(round: &RoundView) -> String {
     let summary = &round.summary;
     let mut text = fields([
@@ -63,7 +72,7 @@ fn as_text(round: &RoundView) -> String {
         ("phase", phase(summary.phase)),
         ("starts from", summary.base_root.to_string()),
         ("ended with", or_dash(summary.model_root)),
-        ("deadline", format!("{} ms since 1970", summary.deadline_ms)),
+        ("deadline", deadline(summary)),
         ("update set", or_dash(round.update_set_root)),
         ("signed by", format!("{} validators", round.signers.len())),
         (
