@@ -8,17 +8,19 @@
 //! Invariant: a key that the table does not know is refused wherever it comes from, so a typing
 //! error can never silently leave a default in force.
 
+mod contribute;
 mod error;
 mod layers;
 mod node;
 mod settings;
 mod value;
 
+pub use contribute::{ContributeConfig, TrainingOverrides};
 pub use error::ConfigError;
 pub use layers::{ENV_HOME, Effective, Layers, Source};
 pub use node::{
-    ConsensusConfig, ContributeConfig, DataConfig, GrpcConfig, HttpConfig, LogConfig, LogFormat,
-    NodeConfig, Role, TlsConfig,
+    ConsensusConfig, DataConfig, GrpcConfig, HttpConfig, LogConfig, LogFormat, NodeConfig, Role,
+    TlsConfig,
 };
 pub use settings::{SETTINGS, Setting, commented_file};
 pub use value::{Kind, Value};
