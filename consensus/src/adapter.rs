@@ -39,8 +39,15 @@ use crate::{
 /// others. Usually all have the same work and nobody has to.
 const CALL_DELAY: Duration = Duration::from_millis(20);
 
+/// Longer intervals are cut to this: a clock reading plus any `u64` of milliseconds would overflow.
+const MAX_INTERVAL_MS: u64 = 366 * 24 * 3600 * 1000;
+
 /// No consensus timeout grows beyond this.
 const MAX_TIMEOUT: Duration = Duration::from_secs(60);
+
+fn interval(ms: u64) -> Duration {
+    Duration::from_millis(ms.min(MAX_INTERVAL_MS))
+}
 
 /// The engine's question for the next height.
 pub(crate) enum HeightReply {
@@ -112,8 +119,8 @@ impl<A: Application> Adapter<A> {
         now: Instant,
     ) -> Self {
         let pace = Pace::new(
-            Duration::from_millis(settings.params.min_block_interval_ms),
-            Duration::from_millis(settings.params.idle_heartbeat_ms),
+            interval(settings.params.min_block_interval_ms),
+            interval(settings.params.idle_heartbeat_ms),
             settings.signer.is_some(),
             now,
         );
@@ -382,6 +389,24 @@ impl<A: Application> Adapter<A> {
     /// Splits a kept proposal for the network.
     pub(crate) fn parts(init: &Init, block: &Block) -> Result<Vec<Part>, Fatal> {
         Ok(split(init, &borsh::to_vec(block).map_err(Fatal::new)?))
+    }
+
+    /// The block that was decided, wherever it is. It may have been pushed out of memory.
+    pub(crate) fn decided_block(
+        &self,
+        height: Height,
+        round: u32,
+        hash: BlockHash,
+    ) -> Option<Block> {
+        if let Some(value) = self.undecided.find(height, hash) {
+            return Some(value.block.clone());
+        }
+        self.app
+            .undecided(height, round)
+            .iter()
+            .filter_map(|bytes| borsh::from_slice::<UndecidedValue>(bytes).ok())
+            .map(|value| value.block)
+            .find(|block| block.hash() == hash)
     }
 
     /// Asks the application about a kept value of the next height.

@@ -1,8 +1,5 @@
 //! A test with a Byzantine engine: one validator of four votes twice, and the others prove it.
 
-#[path = "../tests/support/mod.rs"]
-mod support;
-
 use std::sync::Arc;
 
 use arc_malachitebft_app_channel::{EngineBuilder, RequestContext, SyncContext};
@@ -21,8 +18,8 @@ use crate::{
     last_signed::LastSigned,
     signing::{CiferSigner, SharedSigner},
     start::{REQUESTS, launch, prepare, wal_context},
+    support::{App, CHAIN_ID, Network, params},
 };
-use support::{App, CHAIN_ID, Network, params};
 
 /// Starts an engine that follows each of its votes with one for nil.
 async fn start_equivocator(config: Config, app: App, work: Arc<tokio::sync::Notify>) -> Handle {

@@ -34,6 +34,9 @@ mod reply;
 mod run;
 mod signing;
 mod start;
+#[cfg(test)]
+#[path = "../tests/support/mod.rs"]
+mod support;
 mod verified;
 
 pub use api::{Application, Config, Fatal, MAX_BLOCK_BYTES, Origin, Peer, Phase, Status, Verdict};

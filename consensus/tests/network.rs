@@ -352,3 +352,43 @@ async fn a_damaged_write_ahead_log_holds_the_node_and_shows() {
     assert!(ended.is_err(), "the process must stay for inspection");
     network.nodes[0].stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn strangers_have_no_part_where_observers_are_not_allowed() {
+    let mut network = Network::new(&[1, 1, 1, 1], params());
+    network.allow_observers = false;
+    network.start_all().await;
+    for node in &network.nodes {
+        node.add_work(100);
+    }
+    network.reach(0..4, 5).await;
+    let stranger = network.add_observer();
+    network.start(stranger).await;
+    network.reach(0..4, network.tip(0) + 20).await;
+    assert_eq!(network.tip(stranger), 0);
+    let peers = network.nodes[0]
+        .handle
+        .as_ref()
+        .unwrap()
+        .status()
+        .borrow()
+        .peers
+        .clone();
+    assert!(
+        peers.iter().all(|peer| peer.validator.is_some()),
+        "{peers:?}"
+    );
+    network.stop_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn quic_works_as_well() {
+    let mut network = Network::new(&[1, 1, 1, 1], params()).over_quic();
+    network.start_all().await;
+    for node in &network.nodes {
+        node.add_work(10);
+    }
+    network.reach(0..4, 10).await;
+    network.assert_agreement();
+    network.stop_all().await;
+}

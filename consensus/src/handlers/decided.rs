@@ -37,11 +37,8 @@ fn commit<A: Application>(
         )));
     }
     adapter.cancel_call();
-    adapter.recall(height, certificate.round);
     let block = adapter
-        .undecided
-        .find(height, hash)
-        .map(|value| value.block.clone())
+        .decided_block(height, certificate.round, hash)
         .ok_or_else(|| Fatal::new(format!("decided block {hash} of height {height} is lost")))?;
     let (round, signatures) = (certificate.round, certificate.signatures.len());
     adapter.app.commit(block, certificate)?;

@@ -128,3 +128,6 @@ fn conclude<T>(reply: Reply<T>, result: Result<T, Fatal>) -> Result<(), Fatal> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -62,7 +62,7 @@ pub(crate) struct App {
     own: ValidatorId,
 }
 
-fn state_root(height: Height) -> StateRoot {
+pub(crate) fn state_root(height: Height) -> StateRoot {
     StateRoot(Hash32::derive(
         "cifer/consensus/test",
         &height.0.to_le_bytes(),
@@ -70,7 +70,7 @@ fn state_root(height: Height) -> StateRoot {
 }
 
 impl App {
-    fn ledger(&self) -> MutexGuard<'_, Ledger> {
+    pub(crate) fn ledger(&self) -> MutexGuard<'_, Ledger> {
         self.ledger.lock().unwrap()
     }
 }
@@ -193,7 +193,7 @@ pub(crate) struct Node {
     pub(crate) handle: Option<Handle>,
     pub(crate) is_validator: bool,
     pub(crate) genesis_hash: GenesisHash,
-    address: String,
+    pub(crate) address: String,
     home: TempDir,
 }
 
@@ -232,6 +232,7 @@ pub(crate) struct Network {
     pub(crate) nodes: Vec<Node>,
     pub(crate) params: ConsensusParams,
     pub(crate) validators: ValidatorSet,
+    pub(crate) allow_observers: bool,
 }
 
 /// Short timeouts, and a heartbeat that no test waits for by chance.
@@ -300,7 +301,16 @@ impl Network {
             nodes,
             params,
             validators,
+            allow_observers: true,
         }
+    }
+
+    /// Listens over QUIC instead of TCP.
+    pub(crate) fn over_quic(mut self) -> Self {
+        for node in &mut self.nodes {
+            node.address = node.address.replace("/tcp/", "/udp/") + "/quic-v1";
+        }
+        self
     }
 
     /// Adds a node without a seat; returns its index.
@@ -327,7 +337,7 @@ impl Network {
             params: self.params.clone(),
             max_block_bytes: 1 << 20,
             is_validator: node.is_validator,
-            allow_observers: true,
+            allow_observers: self.allow_observers,
         }
     }
 
