@@ -154,6 +154,9 @@ fn check_seat(config: &NodeConfig, genesis: &Genesis, own: PublicKey) -> Result<
     }
 }
 
+/// Says that the operator knows that the record of signatures is lost; used up when it is read.
+const ACCEPT_LOST_RECORD: &str = "accept-lost-record";
+
 /// A validator that has lost the record of what it signed could sign a height a second time. That
 /// the ledger has blocks shows that there was a record.
 fn check_last_signed(
@@ -165,12 +168,23 @@ fn check_last_signed(
     if config.role != Role::Validator || height.0 == 0 || record.exists() {
         return Ok(());
     }
+    let accept = home.consensus_dir().join(ACCEPT_LOST_RECORD);
+    if accept.exists() {
+        std::fs::remove_file(&accept).wrap_err_with(|| accept.display().to_string())?;
+        warn!(%height, "starting without a record of earlier signatures, as told");
+        return Ok(());
+    }
     Err(Failure::new(
         Exit::Refused,
-        format!("{} is missing, but the ledger is at height {height}", record.display()),
-        "restore it from the home folder that signed last; without it this key could sign a height \
-         twice. If no copy exists, give the seat a new key in a new genesis, or wait until the others \
-         are past every height that this key can have signed, then start from an empty data folder",
+        format!(
+            "{} is missing, but the ledger is at height {height}",
+            record.display()
+        ),
+        format!(
+            "restore it from the home folder that signed last; only if this key has certainly not \
+             signed beyond height {height}, create the empty file {}",
+            accept.display()
+        ),
     )
     .into())
 }
