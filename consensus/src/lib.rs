@@ -6,12 +6,12 @@
 //!
 //! What the adapter answers for:
 //! - **Values.** The engine agrees on block hashes; blocks travel beside it as signed, bounded
-//!   proposal parts ([`proposal`]) and are stored durably before anybody hears of them.
-//! - **Signatures.** Every vote and proposal passes the last-signed record ([`last_signed`]) before
+//!   proposal parts (`proposal`) and are stored durably before anybody hears of them.
+//! - **Signatures.** Every vote and proposal passes the last-signed record (`last_signed`) before
 //!   its signature exists, so that a restarted or copied node does not sign twice.
 //! - **Pace.** The reply that starts the next height is withheld until there is something to
-//!   decide ([`pace`]).
-//! - **Hostile input.** Everything from a peer is decoded by [`codec`] within a bound and verified
+//!   decide (`pace`).
+//! - **Hostile input.** Everything from a peer is decoded by `codec` within a bound and verified
 //!   before it is stored.
 
 // The tests' network is written against the public names.
