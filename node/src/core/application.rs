@@ -17,10 +17,10 @@ use tracing::{debug, error, info};
 
 use super::{Node, mempool::Mempool};
 
-/// How long the first update of a round waits for the others before a block is made for it. Ten updates
-/// arrive within a few milliseconds of each other, and a block costs more than that: one block for all
-/// of them ends the round earlier than two do. Nothing waits when nothing more can come.
-pub(crate) const GATHER: Duration = Duration::from_millis(15);
+/// How long the first update of a round waits for the others before a block is made for it. Updates of
+/// one round arrive within some tens of milliseconds, and a block costs as much: one block for all of
+/// them ends the round earlier than two do. Nothing waits when nothing more can come.
+pub(crate) const GATHER: Duration = Duration::from_millis(40);
 
 /// Executed blocks of the height being decided that are kept: one a consensus round, and rounds
 /// beyond the first few are rare. A block is at most 1 MiB.
