@@ -11,7 +11,7 @@ use std::{
 use cifer_chain::{BlockHash, Height, RoundId, SecretKey, TaskId};
 use cifer_client::{
     BlockSelector, Client, ClientError, GatewayOptions, Gateways, Network as Trust, PhaseView,
-    RoundView,
+    RoundView, TlsFiles,
 };
 use cifer_genesis::{Genesis, ModelRoot, document::Tensor};
 use serde::Deserialize;
@@ -36,6 +36,8 @@ pub struct Node {
     pub home: PathBuf,
     /// Base URL of the API.
     pub grpc: String,
+    /// TLS files for those who use it.
+    pub tls: TlsFiles,
     /// TCP port of the consensus engine.
     pub consensus_port: u16,
     /// UDP and TCP port of the data plane.
@@ -119,6 +121,7 @@ impl Network {
             name: node.name,
             home: node.home,
             grpc: format!("http://{}", node.grpc),
+            tls: TlsFiles::default(),
             consensus_port: node.consensus_port,
             data_port: node.data_port,
             process: None,
@@ -216,7 +219,8 @@ impl Network {
     #[must_use]
     pub fn client(&self, nodes: &[usize]) -> Client {
         let addresses: Vec<String> = nodes.iter().map(|i| self.nodes[*i].grpc.clone()).collect();
-        self.client_of(&addresses)
+        let tls = nodes.first().map(|i| self.nodes[*i].tls.clone());
+        self.client_with(&addresses, tls.unwrap_or_default())
     }
 
     /// A client of nodes at these addresses, which verifies what they say.
@@ -225,7 +229,17 @@ impl Network {
     /// If genesis does not hold.
     #[must_use]
     pub fn client_of(&self, addresses: &[String]) -> Client {
+        self.client_with(addresses, TlsFiles::default())
+    }
+
+    /// The same, over TLS where there are files for it.
+    ///
+    /// # Panics
+    /// If genesis does not hold, or a file cannot be used.
+    #[must_use]
+    pub fn client_with(&self, addresses: &[String], tls: TlsFiles) -> Client {
         let options = GatewayOptions {
+            tls,
             request_timeout: Duration::from_secs(30),
             idle_timeout: PATIENCE,
             verdict_timeout: PATIENCE,
@@ -249,6 +263,15 @@ impl Network {
     /// Starts a node.
     pub fn start_node(&mut self, index: usize) {
         self.start_node_with(index, &[]);
+    }
+
+    /// Has every node serve its API over TLS, and let in only clients of this authority: the caller
+    /// starts them with the settings that do so.
+    pub fn speak_tls(&mut self, tls: &TlsFiles) {
+        for node in &mut self.nodes {
+            node.grpc = node.grpc.replace("http://", "https://");
+            node.tls = tls.clone();
+        }
     }
 
     /// Starts all nodes and waits until they are connected with each other.

@@ -11,7 +11,7 @@ use std::{
 };
 
 use cifer_chain::{
-    ContributorId, Evidence, Hash32, RejectReason, RoundId, SignedUpdate, TaskId, Verdict,
+    ContributorId, Evidence, Hash32, RejectReason, RoundId, SignedUpdate, TaskId, Update, Verdict,
     VerdictVote,
 };
 use cifer_dataplane::PeerId;
@@ -22,6 +22,10 @@ use super::{Node, wire};
 
 /// Payloads that are checked at the same time; each reads the file in chunks of 256 KiB.
 const CONCURRENT_CHECKS: usize = 4;
+
+/// Peers that are told the verdict on one large payload. More than one asks only when a contributor has
+/// changed its gateway; a peer beyond the limit asks again and finds the verdict.
+const MAX_ASKERS: usize = 16;
 
 /// How long an offer for the next round waits for the block that opens it.
 const CATCH_UP: Duration = Duration::from_secs(5);
@@ -67,6 +71,8 @@ struct Judged {
     signed: SignedUpdate,
     id: Hash32,
     vote: Option<VerdictVote>,
+    /// While its large payload is fetched and checked: who is told the verdict.
+    askers: Option<BTreeSet<PeerId>>,
 }
 
 /// Verdicts of the rounds that are open. One entry per contributor and open round: at most
@@ -149,11 +155,44 @@ impl Judge {
                         signed: signed.clone(),
                         id,
                         vote: None,
+                        askers: None,
                     },
                 );
                 Ok(None)
             }
         }
+    }
+
+    /// Notes that `from` wants the verdict on an admitted update whose payload has to be fetched. True when
+    /// nobody is at it yet, so that the same offer made a thousand times starts one task.
+    fn begin(&self, update: &Update, from: PeerId) -> bool {
+        let key = (update.task, update.round, update.contributor);
+        let mut judged = super::lock(&self.judged);
+        let Some(known) = judged.get_mut(&key) else {
+            return false;
+        };
+        match &mut known.askers {
+            Some(askers) => {
+                if askers.len() < MAX_ASKERS {
+                    askers.insert(from);
+                }
+                false
+            }
+            None => {
+                known.askers = Some(BTreeSet::from([from]));
+                true
+            }
+        }
+    }
+
+    /// The end of what [`Judge::begin`] began: whom to tell.
+    fn end(&self, update: &Update) -> BTreeSet<PeerId> {
+        let key = (update.task, update.round, update.contributor);
+        let mut judged = super::lock(&self.judged);
+        let known = judged.get_mut(&key);
+        known
+            .and_then(|known| known.askers.take())
+            .unwrap_or_default()
     }
 
     /// Judges an update whose payload `from` holds, or that is in our store already.
@@ -301,18 +340,93 @@ pub(crate) async fn answer_offer(
             Err(error) => wire::Response::refused(error),
         };
     }
-    let worker = node.clone();
-    node.spawn(async move {
-        let node = worker;
-        match node.judge().judge(&node, &signed, None, Some(from)).await {
-            Ok(vote) => {
-                let request = wire::encode(&wire::Request::Verdict(vote));
-                if let Err(error) = node.plane().request(from, request).await {
-                    debug!(%from, %error, "verdict could not be delivered");
-                }
-            }
-            Err(error) => debug!(%from, %error, "offer could not be judged"),
-        }
-    });
+    if node.judge().begin(&signed.update, from) {
+        let worker = node.clone();
+        node.spawn(async move { judge_and_tell(worker, from, signed).await });
+    }
     wire::Response::Pending
+}
+
+/// Fetches and judges a large payload, and tells everybody who has offered it meanwhile.
+async fn judge_and_tell(node: Node, holder: PeerId, signed: SignedUpdate) {
+    let judge = node.judge();
+    let outcome = judge.judge(&node, &signed, None, Some(holder)).await;
+    let askers = judge.end(&signed.update);
+    let vote = match outcome {
+        Ok(vote) => vote,
+        Err(error) => {
+            // Whoever offers it again is the next holder to be tried.
+            debug!(%holder, %error, "offer could not be judged");
+            return;
+        }
+    };
+    for asker in askers {
+        let request = wire::encode(&wire::Request::Verdict(vote.clone()));
+        if let Err(error) = node.plane().request(asker, request).await {
+            debug!(%asker, %error, "verdict could not be delivered");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use cifer_chain::{BlobHash, Metrics, ModelRoot, PayloadEncoding, SecretKey};
+
+    use super::*;
+
+    fn admitted(judge: &Judge) -> Update {
+        let key = SecretKey::from_seed(&[7; 32]);
+        let update = Update {
+            task: TaskId(0),
+            round: RoundId(3),
+            base: ModelRoot::from_bytes([1; 32]),
+            payload: BlobHash::from_bytes([2; 32]),
+            payload_bytes: 40_000_000,
+            encoding: PayloadEncoding::DeltaF32,
+            samples: 1,
+            metrics: Metrics::default(),
+            contributor: ContributorId(key.public_key()),
+        };
+        let signed = SignedUpdate::sign(update.clone(), "test", &key);
+        let place = (update.task, update.round, update.contributor);
+        let known = Judged {
+            id: signed.id("test"),
+            signed,
+            vote: None,
+            askers: None,
+        };
+        judge.judged.lock().unwrap().insert(place, known);
+        update
+    }
+
+    #[test]
+    fn the_same_offer_again_starts_nothing_and_everybody_is_told() {
+        let judge = Judge::default();
+        let update = admitted(&judge);
+        let (first, second) = (PeerId::random(), PeerId::random());
+        assert!(judge.begin(&update, first));
+        for _ in 0..1_000 {
+            assert!(!judge.begin(&update, first));
+            assert!(!judge.begin(&update, second));
+        }
+        assert_eq!(judge.end(&update), BTreeSet::from([first, second]));
+        assert!(judge.end(&update).is_empty());
+        assert!(
+            judge.begin(&update, second),
+            "after a failure the next one is tried"
+        );
+    }
+
+    #[test]
+    fn askers_are_bounded_and_a_pruned_round_has_none() {
+        let judge = Judge::default();
+        let update = admitted(&judge);
+        for _ in 0..100 {
+            judge.begin(&update, PeerId::random());
+        }
+        assert_eq!(judge.end(&update).len(), MAX_ASKERS);
+        judge.prune(TaskId(0), RoundId(4));
+        assert!(!judge.begin(&update, PeerId::random()));
+        assert!(judge.end(&update).is_empty());
+    }
 }
