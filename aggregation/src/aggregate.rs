@@ -9,7 +9,7 @@ use crate::rules::median::Median;
 use crate::rules::trimmed_mean::TrimmedMean;
 use crate::sink::Sink;
 use crate::source::VectorSource;
-use crate::tiles::{BLOCK, Inputs, Scratch, TILE, slot_count, walk};
+use crate::tiles::{BLOCK, Inputs, Pool, Scratch, TILE, slot_count, walk};
 
 /// One contributor's update.
 #[derive(Clone, Copy)]
@@ -154,39 +154,40 @@ fn stream(
     step: Option<Step<'_>>,
     sink: &mut dyn Sink,
 ) -> Result<(), AggregationError> {
-    struct Slot {
+    struct Buffers {
         scratch: Scratch<f32>,
-        out: Vec<f32>,
-        base: Vec<f32>,
+        base: [f32; TILE],
     }
-    let slot_bytes = Scratch::<f32>::size_bytes(inputs) + 2 * TILE * size_of::<f32>();
-    let mut slots: Vec<Slot> = (0..slot_count(slot_bytes).min(inputs.len().div_ceil(TILE)))
-        .map(|_| Slot {
-            scratch: Scratch::new(inputs),
-            out: vec![0.0; TILE],
-            base: vec![0.0; TILE],
-        })
-        .collect();
+    let buffers = Pool::new();
+    let make = || Buffers {
+        scratch: Scratch::new(inputs),
+        base: [0.0; TILE],
+    };
+    let count = slot_count(TILE * size_of::<f32>()).min(inputs.len().div_ceil(TILE));
+    let mut slots = vec![[0.0; TILE]; count];
     walk(
         inputs.len(),
         &mut slots,
-        |Slot { scratch, out, base }, tile| {
-            inputs.for_each_block(tile.clone(), scratch, |rows, part| {
-                let mut row = [0.0; BLOCK];
-                kernel.reduce(rows, &mut row);
-                let at = part.start - tile.start;
-                out[at..at + part.len()].copy_from_slice(&row[..part.len()]);
-            })?;
-            match &step {
-                Some(step) => {
-                    let base = &mut base[..tile.len()];
-                    step.base.read(tile.start, base)?;
-                    take_step(&mut out[..tile.len()], base, step.lr, tile.start)
+        |out, tile| {
+            let out = &mut out[..tile.len()];
+            buffers.with(make, |Buffers { scratch, base }| {
+                inputs.for_each_block(tile.clone(), scratch, |rows, part| {
+                    let mut row = [0.0; BLOCK];
+                    kernel.reduce(rows, &mut row);
+                    let at = part.start - tile.start;
+                    out[at..at + part.len()].copy_from_slice(&row[..part.len()]);
+                })?;
+                match &step {
+                    Some(step) => {
+                        let base = &mut base[..tile.len()];
+                        step.base.read(tile.start, base)?;
+                        take_step(out, base, step.lr, tile.start)
+                    }
+                    None => Ok(()),
                 }
-                None => Ok(()),
-            }
+            })
         },
-        |slot, tile| sink.write(&slot.out[..tile.len()]),
+        |out, tile| sink.write(&out[..tile.len()]),
     )
 }
 

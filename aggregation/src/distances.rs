@@ -13,7 +13,8 @@
 //! that has only that part of the updates) and added up to the same bits.
 
 use crate::error::AggregationError;
-use crate::tiles::{BLOCK, Inputs, Scratch, TILE, slot_count, walk};
+use crate::simd::{Op, Simd, dispatch};
+use crate::tiles::{BLOCK, Inputs, Pool, Scratch, TILE, slot_count, walk};
 
 /// Coordinates of the largest part that is summed on its own: 256 tiles.
 pub const SEGMENT: usize = 256 * TILE;
@@ -31,31 +32,30 @@ pub(crate) struct Distances {
 impl Distances {
     /// Reads all inputs once. Takes n(n-1)/2 subtractions and multiply-adds per coordinate.
     pub(crate) fn compute(inputs: &Inputs<'_>) -> Result<Self, AggregationError> {
-        struct Slot {
-            scratch: Scratch<f64>,
-            pairs: Vec<f64>,
-        }
         let n = inputs.count();
         let count = n * n.saturating_sub(1) / 2;
-        let slot_bytes = Scratch::<f64>::size_bytes(inputs) + count * size_of::<f64>();
-        let mut slots: Vec<Slot> = (0..slot_count(slot_bytes).min(inputs.len().div_ceil(TILE)))
-            .map(|_| Slot {
-                scratch: Scratch::new(inputs),
-                pairs: vec![0.0; count],
-            })
-            .collect();
+        let slots = slot_count(count * size_of::<f64>()).min(inputs.len().div_ceil(TILE));
+        let mut slots = vec![vec![0.0; count]; slots];
+        let scratches = Pool::new();
 
         let mut total = vec![0.0; count];
         let mut segment = vec![0.0; count];
         walk(
             inputs.len(),
             &mut slots,
-            |Slot { scratch, pairs }, tile| {
+            |pairs, tile| {
                 pairs.fill(0.0);
-                inputs.for_each_block(tile, scratch, |rows, _| add_block(rows, pairs))
+                scratches.with(
+                    || Scratch::new(inputs),
+                    |scratch| {
+                        inputs.for_each_block(tile, scratch, |rows, _| {
+                            dispatch(AddBlock { rows, pairs });
+                        })
+                    },
+                )
             },
-            |slot, tile| {
-                add(&mut segment, &slot.pairs);
+            |pairs, tile| {
+                add(&mut segment, pairs);
                 if tile.end.is_multiple_of(SEGMENT) || tile.end == inputs.len() {
                     add(&mut total, &segment);
                     segment.fill(0.0);
@@ -71,7 +71,7 @@ impl Distances {
         let (low, high) = (i.min(j), i.max(j));
         match low == high {
             true => 0.0,
-            false => self.pairs[low * (2 * self.n - low - 1) / 2 + high - low - 1],
+            false => self.pairs[pair(self.n, low, high)],
         }
     }
 }
@@ -82,43 +82,73 @@ fn add(sums: &mut [f64], more: &[f64]) {
     }
 }
 
-/// Adds the squared distances within one block to `pairs`.
-fn add_block(rows: &[[f64; BLOCK]], pairs: &mut [f64]) {
-    let mut pairs = pairs;
-    for (i, row) in rows.iter().enumerate() {
-        let others = &rows[i + 1..];
-        let (sums, rest) = pairs.split_at_mut(others.len());
-        pairs = rest;
-        // Two at a time: the row is loaded once for both, and eight lanes of each fit the registers.
-        let (twos, last) = others.as_chunks::<2>();
-        let (sums_of_twos, sum_of_last) = sums.as_chunks_mut::<2>();
-        for (two, sums) in twos.iter().zip(sums_of_twos) {
-            let [a, b] = squared_distances(row, [&two[0], &two[1]]);
-            sums[0] += a;
-            sums[1] += b;
-        }
-        for (other, sum) in last.iter().zip(sum_of_last) {
-            let [a] = squared_distances(row, [other]);
-            *sum += a;
+/// Adds the squared distances within one block to the sums of all pairs.
+struct AddBlock<'a> {
+    rows: &'a [[f64; BLOCK]],
+    pairs: &'a mut [f64],
+}
+
+impl Op for AddBlock<'_> {
+    type Output = ();
+
+    /// Two rows against two others at a time: every vector that is loaded serves two pairs, and the
+    /// eight lanes of four pairs just fit the registers of AVX2.
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let Self { rows, pairs } = self;
+        let n = rows.len();
+        let mut add = |i: usize, j: usize, sum: f64| pairs[pair(n, i, j)] += sum;
+        let even = n - n % 2;
+        for i in (0..even).step_by(2) {
+            let [[sum]] = squared_distances(simd, [&rows[i]], [&rows[i + 1]]);
+            add(i, i + 1, sum);
+            for j in (i + 2..even).step_by(2) {
+                let [[a, b], [c, d]] =
+                    squared_distances(simd, [&rows[i], &rows[i + 1]], [&rows[j], &rows[j + 1]]);
+                add(i, j, a);
+                add(i, j + 1, b);
+                add(i + 1, j, c);
+                add(i + 1, j + 1, d);
+            }
+            if even < n {
+                let [[a], [b]] = squared_distances(simd, [&rows[i], &rows[i + 1]], [&rows[even]]);
+                add(i, even, a);
+                add(i + 1, even, b);
+            }
         }
     }
 }
 
-/// The squared distances of `row` to K others over one block.
-fn squared_distances<const K: usize>(row: &[f64; BLOCK], others: [&[f64; BLOCK]; K]) -> [f64; K] {
-    let mut lanes = [[0.0_f64; LANES]; K];
-    let row = row.as_chunks::<LANES>().0;
-    let others = others.map(|other| other.as_chunks::<LANES>().0);
-    for (c, x) in row.iter().enumerate() {
-        for (lanes, other) in lanes.iter_mut().zip(&others) {
-            let y = &other[c];
-            for l in 0..LANES {
-                let difference = x[l] - y[l];
-                lanes[l] += difference * difference;
+/// Position of the pair `i < j` of `n`.
+fn pair(n: usize, i: usize, j: usize) -> usize {
+    i * (2 * n - i - 1) / 2 + j - i - 1
+}
+
+/// The squared distances of each of A rows to each of B others over one block.
+#[inline(always)]
+fn squared_distances<S: Simd, const A: usize, const B: usize>(
+    simd: S,
+    rows: [&[f64; BLOCK]; A],
+    others: [&[f64; BLOCK]; B],
+) -> [[f64; B]; A] {
+    let mut sums = [[simd.zero64x8(); B]; A];
+    let rows = rows.map(|row| simd.f64x8s(row));
+    let others = others.map(|other| simd.f64x8s(other));
+    for c in 0..BLOCK / LANES {
+        for (row, sums) in rows.iter().zip(&mut sums) {
+            for (other, sum) in others.iter().zip(sums) {
+                let difference = simd.zip64x8(row[c], other[c], |x, y| simd.sub64(x, y));
+                *sum = simd.zip64x8(*sum, difference, |sum, d| simd.add64(sum, simd.mul64(d, d)));
             }
         }
     }
-    lanes.map(|l| ((l[0] + l[4]) + (l[2] + l[6])) + ((l[1] + l[5]) + (l[3] + l[7])))
+    sums.map(|sums| sums.map(|lanes| fold(simd.lanes64(lanes))))
+}
+
+/// The sum of eight lanes.
+#[inline(always)]
+fn fold(l: [f64; LANES]) -> f64 {
+    ((l[0] + l[4]) + (l[2] + l[6])) + ((l[1] + l[5]) + (l[3] + l[7]))
 }
 
 #[cfg(test)]

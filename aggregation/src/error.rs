@@ -32,6 +32,27 @@ impl fmt::Display for Origin {
     }
 }
 
+/// What is wrong with an encoded vector.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Malformed {
+    /// The scale of a block of int8 is negative, not finite, or so large that products overflow.
+    Scale(f32),
+    /// A byte of a block of int8 is -128.
+    Byte,
+}
+
+impl fmt::Display for Malformed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Scale(scale) => {
+                write!(f, "its scale is {scale}, expected 0 to 2.679e36")
+            }
+            Self::Byte => f.write_str("its byte is -128, expected -127 to 127"),
+        }
+    }
+}
+
 /// Why an aggregation, or a check of its inputs, was refused or failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -97,6 +118,16 @@ pub enum AggregationError {
         /// The value.
         value: f32,
     },
+    /// Bytes that are no encoded vector.
+    #[error("{origin} is malformed at coordinate {coordinate}: {what}")]
+    Malformed {
+        /// Where it was found.
+        origin: Origin,
+        /// Position in the vector.
+        coordinate: usize,
+        /// What is wrong.
+        what: Malformed,
+    },
     /// A finite value above the accepted magnitude.
     #[error("coordinate {coordinate} is {value}, above the limit |x| <= {limit}")]
     OutOfRange {
@@ -118,7 +149,7 @@ pub enum AggregationError {
         len: usize,
     },
     /// A file whose size cannot be a vector of the expected kind.
-    #[error("{}: {size_bytes} bytes are not a vector of 4-byte floats of at most {limit_bytes} bytes", path.display())]
+    #[error("{}: {size_bytes} bytes are not a vector of the expected encoding of at most {limit_bytes} bytes", path.display())]
     FileSize {
         /// The file.
         path: PathBuf,
@@ -145,8 +176,26 @@ impl AggregationError {
             Self::NonFinite {
                 origin: Origin::Update(index),
                 ..
+            }
+            | Self::Malformed {
+                origin: Origin::Update(index),
+                ..
             } => Some(*index),
             _ => None,
+        }
+    }
+
+    /// The same with the update in which a source found its bytes malformed.
+    pub(crate) fn in_update(self, index: usize) -> Self {
+        match self {
+            Self::Malformed {
+                coordinate, what, ..
+            } => Self::Malformed {
+                origin: Origin::Update(index),
+                coordinate,
+                what,
+            },
+            other => other,
         }
     }
 }

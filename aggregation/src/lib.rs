@@ -17,7 +17,8 @@
 //!
 //! **Little memory.** A rule never holds whole updates. Inputs are [`VectorSource`]s read by
 //! position, the result leaves through a [`Sink`] tile after tile, and all buffers together stay
-//! below 64 MiB for up to [`MAX_UPDATES`] updates of any length (the arithmetic is in `tiles.rs`).
+//! below 64 MiB on 8 threads for up to [`MAX_UPDATES`] updates of any length (3 MiB more for each
+//! further thread at that bound; the arithmetic is in `tiles.rs`).
 //!
 //! **Hostile inputs.** Numbers of updates for which the rule's guarantee is void are refused with
 //! the inequality ([`Rule::check`]); lengths and values are checked while they are read.
@@ -50,20 +51,25 @@
 mod aggregate;
 pub mod attacks;
 pub mod distances;
+pub mod encoding;
 mod error;
 mod finite;
+mod mapped;
 mod network;
 mod quantile;
 mod rule;
 pub mod rules;
+pub mod simd;
 mod sink;
 mod source;
 mod tiles;
 
 pub use aggregate::{Report, Update, aggregate, aggregate_step};
 pub use attacks::{Attack, AttackError};
-pub use error::{AggregationError, Origin};
+pub use encoding::Encoding;
+pub use error::{AggregationError, Malformed, Origin};
 pub use finite::check_finite;
+pub use mapped::MappedSource;
 pub use rule::{ParseRuleError, Rule, RuleName};
 pub use sink::{FileDigest, FileSink, Sink};
 pub use source::{FileSource, VectorSource};

@@ -1,4 +1,5 @@
-//! Where updates are read from: memory, or files of little-endian f32 read by position.
+//! Where updates are read from: memory, or files of little-endian f32 read by position (for
+//! mapped files and other encodings see [`MappedSource`](crate::MappedSource)).
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -29,7 +30,11 @@ pub trait VectorSource: Sync {
     }
 }
 
-fn check_bounds(offset: usize, count: usize, len: usize) -> Result<(), AggregationError> {
+pub(crate) fn check_bounds(
+    offset: usize,
+    count: usize,
+    len: usize,
+) -> Result<(), AggregationError> {
     match offset.checked_add(count) {
         Some(end) if end <= len => Ok(()),
         _ => Err(AggregationError::OutOfBounds { offset, count, len }),

@@ -5,26 +5,30 @@
 //! start to end and its outcome is taken in tile order, so the schedule cannot change a result.
 //! Inside a tile the updates are read in **spans** (as long as fits [`SPAN_BYTES`]) and brought,
 //! checked, into a compact **block** of n rows by [`BLOCK`] coordinates that stays in cache while a
-//! rule works on it. A window of tiles is in flight at a time, one **slot** of buffers each.
+//! rule works on it. What a tile leaves behind (output, or partial distances) lies in its **slot**;
+//! as many slots are used as fit [`WINDOW_BYTES`], and while one half of them is computed the other is
+//! taken.
 //!
 //! # Memory
-//! With n updates a slot holds
+//! With n updates each thread holds
 //!
-//! - the span: `n * 4 * span` bytes, at most max([`SPAN_BYTES`], 1 KiB * n) = 1 MiB at n = 1024;
+//! - the span: `n * 4 * span` bytes, at most max([`SPAN_BYTES`], 1 KiB * n) = 1 MiB at n = 1024; it is
+//!   not touched where the updates lie in memory as f32 anyway;
 //! - the block: 1 KiB * n as f32 (1 MiB at n = 1024), twice that as f64 (for distances);
-//! - either one tile of output and one of the base model (32 KiB), or the n(n-1)/2 partial
-//!   distances as f64 (4 MiB at n = 1024).
+//! - one tile of the base model (16 KiB);
 //!
-//! That is 2 MiB a slot for coordinate-wise rules and 7 MiB for distances at n = 1024, and as many
-//! slots are used as fit [`WINDOW_BYTES`] = 32 MiB. Distances need two more sums of n(n-1)/2 f64 (8
-//! MiB) and a sorting network has at most 24,063 comparators of 12 bytes, so the whole stays near
-//! 40 MiB.
+//! and a slot is one tile of output (16 KiB), or the n(n-1)/2 partial distances as f64 (4 MiB at n =
+//! 1024). Distances need two more sums of n(n-1)/2 f64 (8 MiB) and a sorting network has at most
+//! 20,031 comparators of 12 bytes. So the whole is below 40 MiB plus 3 MiB a thread at n = 1024, and
+//! at n = 32 it is 2 MiB plus 0.4 MiB a thread.
 
 use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
 
 use rayon::prelude::*;
 
 use crate::error::{AggregationError, Origin};
+use crate::simd::{Op, Simd, dispatch};
 use crate::source::VectorSource;
 
 /// Most updates that one aggregation takes: the buffers are laid out for it, and the n² distances
@@ -43,9 +47,9 @@ const SPAN_BYTES: usize = 256 * 1024;
 /// Bytes of all slots together.
 const WINDOW_BYTES: usize = 32 * 1024 * 1024;
 
-/// Slots per thread: enough that threads seldom wait for the slowest of a window, few enough that
-/// the buffers stay in cache.
-const SLOTS_PER_THREAD: usize = 4;
+/// Slots per thread: half of them are in flight at a time, enough that threads seldom wait for the
+/// slowest.
+const SLOTS_PER_THREAD: usize = 32;
 
 /// The updates of one pass, checked to have the same length, with the index each is known by.
 pub(crate) struct Inputs<'a> {
@@ -121,9 +125,10 @@ impl<'a> Inputs<'a> {
         let Scratch { raw, block } = scratch;
         for start in tile.clone().step_by(span) {
             let end = tile.end.min(start + span);
-            for ((_, source), row) in self.rows.iter().zip(raw.chunks_exact_mut(span)) {
+            for ((index, source), row) in self.rows.iter().zip(raw.chunks_exact_mut(span)) {
                 if source.as_slice().is_none() {
-                    source.read(start, &mut row[..end - start])?;
+                    let read = source.read(start, &mut row[..end - start]);
+                    read.map_err(|error| error.in_update(*index))?;
                 }
             }
             for from in (start..end).step_by(BLOCK) {
@@ -163,6 +168,7 @@ impl<T: From<f32> + Copy> Scratch<T> {
     }
 
     /// Bytes that `new` takes.
+    #[cfg(test)]
     pub(crate) fn size_bytes(inputs: &Inputs<'_>) -> usize {
         inputs.count() * (inputs.span() * size_of::<f32>() + BLOCK * size_of::<T>())
     }
@@ -171,18 +177,34 @@ impl<T: From<f32> + Copy> Scratch<T> {
 /// Copies `values` to the front of `row` and zeroes the rest; `-0.0` becomes `+0.0`, so that
 /// comparisons order all values. `Err` holds the first position that is not finite.
 fn fill_row<T: From<f32> + Copy>(values: &[f32], row: &mut [T; BLOCK]) -> Result<(), usize> {
-    const MAGNITUDE: u32 = 0x7fff_ffff;
-    const INFINITY: u32 = 0x7f80_0000;
-    let (head, tail) = row.split_at_mut(values.len());
-    let mut bad = 0_u32;
-    for (to, &x) in head.iter_mut().zip(values) {
-        bad |= u32::from(x.to_bits() & MAGNITUDE >= INFINITY);
-        *to = T::from(x + 0.0);
+    match dispatch(FillRow { values, row }) {
+        true => Ok(()),
+        false => Err(values.iter().position(|x| !x.is_finite()).unwrap_or(0)),
     }
-    tail.fill(T::from(0.0));
-    match bad {
-        0 => Ok(()),
-        _ => Err(values.iter().position(|x| !x.is_finite()).unwrap_or(0)),
+}
+
+/// Whether all values were finite.
+struct FillRow<'a, T> {
+    values: &'a [f32],
+    row: &'a mut [T; BLOCK],
+}
+
+impl<T: From<f32> + Copy> Op for FillRow<'_, T> {
+    type Output = bool;
+
+    /// Plain loops, which the compiler turns into the vectors of each instruction set.
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) -> bool {
+        const MAGNITUDE: u32 = 0x7fff_ffff;
+        const INFINITY: u32 = 0x7f80_0000;
+        let (head, tail) = self.row.split_at_mut(self.values.len());
+        let mut bad = 0_u32;
+        for (to, &x) in head.iter_mut().zip(self.values) {
+            bad |= u32::from(x.to_bits() & MAGNITUDE >= INFINITY);
+            *to = T::from(x + 0.0);
+        }
+        tail.fill(T::from(0.0));
+        bad == 0
     }
 }
 
@@ -195,8 +217,8 @@ fn slot_count_for(slot_bytes: usize, threads: usize) -> usize {
     (WINDOW_BYTES / slot_bytes.max(1)).clamp(1, SLOTS_PER_THREAD * threads.max(1))
 }
 
-/// Computes all tiles of a vector of `len` coordinates, `slots.len()` at a time in parallel, and
-/// hands each finished slot to `take` in tile order.
+/// Computes all tiles of a vector of `len` coordinates in parallel, and hands each finished slot to
+/// `take` in tile order: one half of the slots is taken while the other half is computed.
 ///
 /// # Errors
 /// The error of the lowest tile that has one.
@@ -204,24 +226,75 @@ pub(crate) fn walk<S: Send>(
     len: usize,
     slots: &mut [S],
     compute: impl Fn(&mut S, Range<usize>) -> Result<(), AggregationError> + Sync,
-    mut take: impl FnMut(&mut S, Range<usize>) -> Result<(), AggregationError>,
+    mut take: impl FnMut(&mut S, Range<usize>) -> Result<(), AggregationError> + Send,
 ) -> Result<(), AggregationError> {
-    let window = slots.len() * TILE;
-    for first in (0..len).step_by(window) {
-        let tile = |k: usize| first + k * TILE..len.min(first + (k + 1) * TILE);
-        let used = (len - first).div_ceil(TILE).min(slots.len());
-        let outcomes: Vec<Result<(), AggregationError>> = slots[..used]
+    let tile = |first: usize, k: usize| first + k * TILE..len.min(first + (k + 1) * TILE);
+    let compute_window = |window: &mut [S], first: usize| -> Vec<Result<(), AggregationError>> {
+        let used = (len - first).div_ceil(TILE).min(window.len());
+        window[..used]
             .par_iter_mut()
             .with_max_len(1)
             .enumerate()
-            .map(|(k, slot)| compute(slot, tile(k)))
-            .collect();
-        for (k, (outcome, slot)) in outcomes.into_iter().zip(slots.iter_mut()).enumerate() {
+            .map(|(k, slot)| compute(slot, tile(first, k)))
+            .collect()
+    };
+    let mut take_window = |window: &mut [S], first: usize, outcomes: Vec<_>| {
+        for (k, (outcome, slot)) in outcomes.into_iter().zip(window).enumerate() {
             outcome?;
-            take(slot, tile(k))?;
+            take(slot, tile(first, k))?;
+        }
+        Ok(())
+    };
+
+    let half = slots.len().div_ceil(2);
+    // With a single slot the other half is empty, and there is nothing to overlap.
+    let (mut next, mut done) = match slots.len() {
+        1 => (slots, &mut [][..]),
+        _ => slots.split_at_mut(half),
+    };
+    let (mut first, mut finished, mut outcomes) = (0, 0, Vec::new());
+    while first < len {
+        let start = first;
+        first = len.min(first + next.len() * TILE);
+        let (taken, computed) = rayon::join(
+            || take_window(done, finished, outcomes),
+            || compute_window(next, start),
+        );
+        taken?;
+        match done.is_empty() {
+            true => {
+                take_window(next, start, computed)?;
+                outcomes = Vec::new();
+            }
+            false => {
+                outcomes = computed;
+                finished = start;
+                std::mem::swap(&mut next, &mut done);
+            }
         }
     }
-    Ok(())
+    take_window(done, finished, outcomes)
+}
+
+/// Buffers that whoever computes a tile borrows, so that there are as many as threads and not as
+/// tiles in flight, and the one that was used last, which is still in cache, is used next.
+pub(crate) struct Pool<T>(Mutex<Vec<T>>);
+
+impl<T> Pool<T> {
+    pub(crate) fn new() -> Self {
+        Self(Mutex::new(Vec::new()))
+    }
+
+    /// Calls `work` with a buffer that nobody else has, made by `make` when there is none.
+    pub(crate) fn with<R>(&self, make: impl FnOnce() -> T, work: impl FnOnce(&mut T) -> R) -> R {
+        // What lies in the pool is never looked at, so a panic elsewhere leaves nothing half done.
+        let idle = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let spare = idle().pop();
+        let mut buffer = spare.unwrap_or_else(make);
+        let outcome = work(&mut buffer);
+        idle().push(buffer);
+        outcome
+    }
 }
 
 #[cfg(test)]
@@ -229,23 +302,75 @@ mod tests {
     use super::*;
 
     #[test]
-    fn buffers_stay_below_64_mib_for_every_number_of_updates_and_threads() {
+    fn buffers_stay_below_64_mib_for_every_number_of_updates() {
         let vector = vec![0.0_f32; 8];
         for n in 1..=MAX_UPDATES {
             let rows = (0..n).map(|_| &vector as &dyn VectorSource);
             let inputs = Inputs::new(rows).unwrap();
             let pairs = n * (n - 1) / 2 * 8;
-            let coordinatewise = Scratch::<f32>::size_bytes(&inputs) + 2 * TILE * 4;
-            let distances = Scratch::<f64>::size_bytes(&inputs) + pairs;
-            for threads in [1, 2, 16, 512] {
-                let one = slot_count_for(coordinatewise, threads) * coordinatewise;
-                let two = slot_count_for(distances, threads) * distances + 2 * pairs;
+            for threads in [1, 2, 8] {
+                let coordinatewise = Scratch::<f32>::size_bytes(&inputs) + TILE * 4;
+                let one = slot_count_for(TILE * 4, threads) * TILE * 4 + threads * coordinatewise;
+                let distances = Scratch::<f64>::size_bytes(&inputs);
+                let two = (slot_count_for(pairs, threads) + 2) * pairs + threads * distances;
                 assert!(
                     one.max(two) < 64 << 20,
                     "n = {n}, threads = {threads}: {one}, {two}"
                 );
             }
         }
+    }
+
+    #[test]
+    fn tiles_are_taken_in_order_and_errors_surface_with_the_lowest_tile() {
+        for (len, slots) in [
+            (1, 1),
+            (TILE, 4),
+            (7 * TILE + 5, 1),
+            (40 * TILE + 1, 3),
+            (64 * TILE, 6),
+        ] {
+            for failing in [None, Some(0), Some(3 * TILE), Some(4 * TILE)] {
+                let mut slots = vec![0..0; slots];
+                let (mut end, mut seen) = (0, 0);
+                let outcome = walk(
+                    len,
+                    &mut slots,
+                    |slot, tile| {
+                        *slot = tile.clone();
+                        // Two tiles fail, later ones perhaps first.
+                        let fails =
+                            failing.is_some_and(|at| tile.start == at || tile.start == 2 * at);
+                        match fails {
+                            true => Err(AggregationError::ZeroWeight { count: tile.start }),
+                            false => Ok(()),
+                        }
+                    },
+                    |slot, tile| {
+                        assert_eq!((slot.start, slot.clone()), (end, tile.clone()));
+                        (end, seen) = (tile.end, seen + 1);
+                        Ok(())
+                    },
+                );
+                match failing.filter(|at| *at < len) {
+                    None => assert_eq!((end, seen), (len, len.div_ceil(TILE))),
+                    Some(at) => {
+                        assert_eq!(end, at, "{len}, {failing:?}");
+                        let expected = AggregationError::ZeroWeight { count: at }.to_string();
+                        assert_eq!(outcome.unwrap_err().to_string(), expected);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_pool_has_as_many_buffers_as_were_used_at_once() {
+        let pool = Pool::new();
+        let used = pool.with(|| vec![1], |a| pool.with(|| vec![2], |b| [a[0], b[0]]));
+        assert_eq!(used, [1, 2]);
+        // The one that came back last is warm, and nothing new is made.
+        assert_eq!(pool.with(Vec::new, |a| a.clone()), [1]);
     }
 
     #[test]

@@ -1,12 +1,15 @@
-//! The same bits for every thread count and every kind of source, equal to committed digests.
+//! The same bits for every thread count, instruction set and kind of source, equal to committed
+//! digests.
 
 mod common;
 
 use std::io::Write;
 
 use cifer_aggregation::distances::SEGMENT;
+use cifer_aggregation::simd::{self, Level};
 use cifer_aggregation::{
-    AggregationError, FileSink, FileSource, Rule, TILE, VectorSource, aggregate, aggregate_step,
+    AggregationError, Encoding, FileSink, FileSource, MappedSource, Rule, TILE, VectorSource,
+    aggregate, aggregate_step,
 };
 use common::{rules, updates, vector, vectors};
 use rayon::ThreadPoolBuilder;
@@ -88,7 +91,7 @@ const GOLDEN: [(usize, usize, &str); 5] = [
 ];
 
 #[test]
-fn results_are_golden_for_all_thread_counts_and_sources() {
+fn results_are_golden_for_all_thread_counts_instructions_and_sources() {
     for (n, len, golden) in GOLDEN {
         let v = vectors(n, len);
         for threads in [1, 2, 3, 8] {
@@ -98,6 +101,11 @@ fn results_are_golden_for_all_thread_counts_and_sources() {
                 "n = {n}, d = {len}, {threads} threads"
             );
         }
+        for level in Level::available() {
+            simd::limit(level);
+            assert_eq!(digest(&v, 2), golden, "n = {n}, d = {len}, {level:?}");
+        }
+        simd::limit(Level::Avx512);
         let read_only: Vec<ReadOnly> = v.iter().cloned().map(ReadOnly).collect();
         assert_eq!(digest(&read_only, 3), golden, "read, n = {n}, d = {len}");
         let files: Vec<_> = v.iter().map(|v| write(v)).collect();
@@ -106,6 +114,11 @@ fn results_are_golden_for_all_thread_counts_and_sources() {
             .map(|f| FileSource::open(f.path(), len).unwrap())
             .collect();
         assert_eq!(digest(&sources, 2), golden, "files, n = {n}, d = {len}");
+        let mapped: Vec<_> = files
+            .iter()
+            .map(|f| MappedSource::open(f.path(), Encoding::F32, len).unwrap())
+            .collect();
+        assert_eq!(digest(&mapped, 2), golden, "mapped, n = {n}, d = {len}");
     }
 }
 
@@ -169,7 +182,7 @@ fn files_that_are_no_vectors_are_refused() {
     std::fs::write(&path, [0; 13]).unwrap();
     let odd = open(100).unwrap_err().to_string();
     assert!(
-        odd.ends_with("13 bytes are not a vector of 4-byte floats of at most 400 bytes"),
+        odd.ends_with("13 bytes are not a vector of the expected encoding of at most 400 bytes"),
         "{odd}"
     );
     std::fs::write(&path, [0; 16]).unwrap();

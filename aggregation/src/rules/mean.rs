@@ -14,6 +14,7 @@
 
 use crate::error::AggregationError;
 use crate::rules::Kernel;
+use crate::simd::{Op, Simd, dispatch};
 use crate::tiles::BLOCK;
 
 /// The weighted mean of all rows.
@@ -53,25 +54,37 @@ pub(super) fn weighted_mean(
     total: f64,
     out: &mut [f32; BLOCK],
 ) {
-    let mut sums = [0.0_f64; BLOCK];
-    // Four rows per visit of the sums; the additions keep their order.
-    let (row_quads, last_rows) = rows.as_chunks::<4>();
-    let (weight_quads, last_weights) = weights.as_chunks::<4>();
-    for ([a, b, c, d], w) in row_quads.iter().zip(weight_quads) {
-        for (k, sum) in sums.iter_mut().enumerate() {
-            *sum = *sum
-                + w[0] * f64::from(a[k])
-                + w[1] * f64::from(b[k])
-                + w[2] * f64::from(c[k])
-                + w[3] * f64::from(d[k]);
+    dispatch(WeightedMean {
+        rows,
+        weights,
+        total,
+        out,
+    });
+}
+
+struct WeightedMean<'a> {
+    rows: &'a [[f32; BLOCK]],
+    weights: &'a [f64],
+    total: f64,
+    out: &'a mut [f32; BLOCK],
+}
+
+impl Op for WeightedMean<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let total = simd.splat64(self.total);
+        for (c, out) in simd.f32s_mut(self.out).iter_mut().enumerate() {
+            let mut sums = [simd.splat64(0.0); 2];
+            for (row, weight) in self.rows.iter().zip(self.weights) {
+                let weight = simd.splat64(*weight);
+                let values = simd.widen(simd.f32s(row)[c]);
+                for (sum, value) in sums.iter_mut().zip(values) {
+                    *sum = simd.add64(*sum, simd.mul64(weight, value));
+                }
+            }
+            *out = simd.narrow(sums.map(|sum| simd.div64(sum, total)));
         }
-    }
-    for (row, w) in last_rows.iter().zip(last_weights) {
-        for (sum, x) in sums.iter_mut().zip(row) {
-            *sum += w * f64::from(*x);
-        }
-    }
-    for (out, sum) in out.iter_mut().zip(&sums) {
-        *out = (sum / total) as f32;
     }
 }

@@ -15,6 +15,7 @@
 
 use crate::network::SelectionNetwork;
 use crate::rules::Kernel;
+use crate::simd::{Op, Simd, dispatch};
 use crate::tiles::BLOCK;
 
 /// The median of every coordinate.
@@ -38,10 +39,32 @@ impl Median {
 impl Kernel for Median {
     fn reduce(&self, rows: &mut [[f32; BLOCK]], out: &mut [f32; BLOCK]) {
         self.network.apply(rows);
-        let (low, high) = (&rows[self.middle.0], &rows[self.middle.1]);
-        for (out, (a, b)) in out.iter_mut().zip(low.iter().zip(high)) {
-            // For odd n this is (a + a) / 2 = a, exactly.
-            *out = ((f64::from(*a) + f64::from(*b)) * 0.5) as f32;
+        dispatch(Midpoint {
+            low: &rows[self.middle.0],
+            high: &rows[self.middle.1],
+            out,
+        });
+    }
+}
+
+/// `(low + high) / 2`. For odd n this is `(a + a) / 2 = a`, exactly.
+struct Midpoint<'a> {
+    low: &'a [f32; BLOCK],
+    high: &'a [f32; BLOCK],
+    out: &'a mut [f32; BLOCK],
+}
+
+impl Op for Midpoint<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let half = simd.splat64(0.5);
+        let columns = simd.f32s(self.low).iter().zip(simd.f32s(self.high));
+        for ((low, high), out) in columns.zip(simd.f32s_mut(self.out)) {
+            let (low, high) = (simd.widen(*low), simd.widen(*high));
+            let middle = |h: usize| simd.mul64(simd.add64(low[h], high[h]), half);
+            *out = simd.narrow([middle(0), middle(1)]);
         }
     }
 }

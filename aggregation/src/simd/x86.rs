@@ -1,0 +1,211 @@
+//! The operations in SSE2, AVX2 and AVX-512F.
+#![allow(
+    unsafe_code,
+    reason = "instructions beyond the compiler's target; what makes them safe is in the parent module"
+)]
+
+use std::arch::x86_64::*;
+use std::mem::transmute;
+
+use super::{Level, Op, Simd};
+use crate::tiles::BLOCK;
+
+/// 128-bit registers.
+#[derive(Clone, Copy)]
+pub(super) struct Sse2(());
+
+/// 256-bit registers.
+#[derive(Clone, Copy)]
+pub(super) struct Avx2(());
+
+/// 512-bit registers.
+#[derive(Clone, Copy)]
+pub(super) struct Avx512(());
+
+/// Runs `op` with the instructions of `level`.
+///
+/// # Panics
+/// When the processor does not have them.
+pub(super) fn run<O: Op>(level: Level, op: O) -> O::Output {
+    assert!(level.is_available(), "{level:?} on a processor without it");
+    // SAFETY: the assertion; SSE2 is part of x86-64.
+    unsafe {
+        match level {
+            Level::Avx512 => run_avx512(op),
+            Level::Avx2 => run_avx2(op),
+            _ => op.run(Sse2(())),
+        }
+    }
+}
+
+#[target_feature(enable = "avx2")]
+fn run_avx2<O: Op>(op: O) -> O::Output {
+    op.run(Avx2(()))
+}
+
+#[target_feature(enable = "avx512f")]
+fn run_avx512<O: Op>(op: O) -> O::Output {
+    op.run(Avx512(()))
+}
+
+/// An expression of intrinsics of the instruction set whose proof `self` is. Transmutes are between
+/// a register and the array of the same lanes.
+macro_rules! proven {
+    ($e:expr) => {
+        // SAFETY: a value of this type exists only where the instructions do (see the parent
+        // module), and an array and a register of the same size hold the same plain numbers.
+        unsafe { transmute($e) }
+    };
+}
+
+/// A method of two vectors that is one instruction.
+macro_rules! binary {
+    ($($name:ident: $vector:ty = $intrinsic:ident;)*) => {$(
+        #[inline(always)]
+        fn $name(self, a: $vector, b: $vector) -> $vector {
+            proven!($intrinsic(transmute(a), transmute(b)))
+        }
+    )*};
+}
+
+/// The views of blocks as vectors.
+macro_rules! views {
+    ($width:literal) => {
+        type F32 = [f32; $width];
+        type F64 = [f64; $width / 2];
+        type F64x8 = [Self::F64; 16 / $width];
+
+        #[inline(always)]
+        fn f32s(self, block: &[f32; BLOCK]) -> &[Self::F32] {
+            block.as_chunks().0
+        }
+
+        #[inline(always)]
+        fn f32s_mut(self, block: &mut [f32; BLOCK]) -> &mut [Self::F32] {
+            block.as_chunks_mut().0
+        }
+
+        #[inline(always)]
+        fn f64x8s(self, block: &[f64; BLOCK]) -> &[Self::F64x8] {
+            block.as_chunks().0.as_chunks().0
+        }
+
+        #[inline(always)]
+        fn zero64x8(self) -> Self::F64x8 {
+            [[0.0; $width / 2]; 16 / $width]
+        }
+
+        #[inline(always)]
+        fn zip64x8(
+            self,
+            a: Self::F64x8,
+            b: Self::F64x8,
+            f: impl Fn(Self::F64, Self::F64) -> Self::F64,
+        ) -> Self::F64x8 {
+            std::array::from_fn(|k| f(a[k], b[k]))
+        }
+
+        #[inline(always)]
+        fn lanes64(self, x: Self::F64x8) -> [f64; 8] {
+            let mut lanes = [0.0; 8];
+            lanes.copy_from_slice(x.as_flattened());
+            lanes
+        }
+    };
+}
+
+impl Simd for Sse2 {
+    views!(4);
+
+    binary! {
+        min: Self::F32 = _mm_min_ps;
+        max: Self::F32 = _mm_max_ps;
+        add64: Self::F64 = _mm_add_pd;
+        sub64: Self::F64 = _mm_sub_pd;
+        mul64: Self::F64 = _mm_mul_pd;
+        div64: Self::F64 = _mm_div_pd;
+    }
+
+    #[inline(always)]
+    fn widen(self, x: Self::F32) -> [Self::F64; 2] {
+        proven!({
+            let x: __m128 = transmute(x);
+            [_mm_cvtps_pd(x), _mm_cvtps_pd(_mm_movehl_ps(x, x))]
+        })
+    }
+
+    #[inline(always)]
+    fn narrow(self, [a, b]: [Self::F64; 2]) -> Self::F32 {
+        proven!(_mm_movelh_ps(
+            _mm_cvtpd_ps(transmute(a)),
+            _mm_cvtpd_ps(transmute(b))
+        ))
+    }
+
+    #[inline(always)]
+    fn splat64(self, x: f64) -> Self::F64 {
+        [x; 2]
+    }
+}
+
+impl Simd for Avx2 {
+    views!(8);
+
+    binary! {
+        min: Self::F32 = _mm256_min_ps;
+        max: Self::F32 = _mm256_max_ps;
+        add64: Self::F64 = _mm256_add_pd;
+        sub64: Self::F64 = _mm256_sub_pd;
+        mul64: Self::F64 = _mm256_mul_pd;
+        div64: Self::F64 = _mm256_div_pd;
+    }
+
+    #[inline(always)]
+    fn widen(self, x: Self::F32) -> [Self::F64; 2] {
+        proven!({
+            let x: [__m128; 2] = transmute(x);
+            [_mm256_cvtps_pd(x[0]), _mm256_cvtps_pd(x[1])]
+        })
+    }
+
+    #[inline(always)]
+    fn narrow(self, [a, b]: [Self::F64; 2]) -> Self::F32 {
+        proven!([_mm256_cvtpd_ps(transmute(a)), _mm256_cvtpd_ps(transmute(b))])
+    }
+
+    #[inline(always)]
+    fn splat64(self, x: f64) -> Self::F64 {
+        [x; 4]
+    }
+}
+
+impl Simd for Avx512 {
+    views!(16);
+
+    binary! {
+        min: Self::F32 = _mm512_min_ps;
+        max: Self::F32 = _mm512_max_ps;
+        add64: Self::F64 = _mm512_add_pd;
+        sub64: Self::F64 = _mm512_sub_pd;
+        mul64: Self::F64 = _mm512_mul_pd;
+        div64: Self::F64 = _mm512_div_pd;
+    }
+
+    #[inline(always)]
+    fn widen(self, x: Self::F32) -> [Self::F64; 2] {
+        proven!({
+            let x: [__m256; 2] = transmute(x);
+            [_mm512_cvtps_pd(x[0]), _mm512_cvtps_pd(x[1])]
+        })
+    }
+
+    #[inline(always)]
+    fn narrow(self, [a, b]: [Self::F64; 2]) -> Self::F32 {
+        proven!([_mm512_cvtpd_ps(transmute(a)), _mm512_cvtpd_ps(transmute(b))])
+    }
+
+    #[inline(always)]
+    fn splat64(self, x: f64) -> Self::F64 {
+        [x; 8]
+    }
+}
