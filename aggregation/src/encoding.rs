@@ -204,7 +204,7 @@ fn f32_to_f16(x: f32) -> u16 {
         return sign | 0x7c00;
     }
     let bits = magnitude.to_bits();
-    const SMALLEST_NORMAL: f32 = 6.103_515_625e-5;
+    const SMALLEST_NORMAL: f32 = 1.0 / 16_384.0;
     if magnitude < SMALLEST_NORMAL {
         // In this range f32 with an exponent of zero (0.5..1) ends where f16 does: the addition rounds.
         let rounded = magnitude + 0.5;

@@ -3,6 +3,10 @@
     unsafe_code,
     reason = "instructions beyond the compiler's target; what makes them safe is in the parent module"
 )]
+#![allow(
+    clippy::missing_transmute_annotations,
+    reason = "both sides are given by the intrinsic and by the method's signature"
+)]
 
 use std::arch::x86_64::*;
 use std::mem::transmute;
