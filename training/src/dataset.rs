@@ -2,7 +2,7 @@
 //!
 //! Pixels stay `u8` and are scaled to `[0, 1]` only as a batch is gathered: MNIST then takes 47 MB a
 //! process instead of 188 MB. Invariants: `pixels.len() == labels.len() * features`, every pixel is at
-//! most `max_pixel`, every label is below `classes`.
+//! most `max_pixel`, every label is below `classes`, scale and shift are finite.
 
 use rand::seq::SliceRandom;
 
@@ -10,17 +10,20 @@ use crate::error::{TrainingError, expect};
 use crate::seed::{Stream, rng};
 
 /// Labelled images of one size.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Dataset {
     pixels: Vec<u8>,
     labels: Vec<u8>,
     features: usize,
     classes: u8,
     max_pixel: u8,
+    // A feature is `pixel * scale + shift`.
+    scale: f32,
+    shift: f32,
 }
 
 /// A data set in two parts with no image in common.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Split {
     /// To be partitioned over the contributors.
     pub train: Dataset,
@@ -70,7 +73,27 @@ impl Dataset {
             features,
             classes,
             max_pixel,
+            scale: 1.0 / f32::from(max_pixel),
+            shift: 0.0,
         })
+    }
+
+    /// The same images with features `(x - mean) / deviation` instead of x in `[0, 1]`: steps of one
+    /// size then suit all of them better. MNIST's mean and deviation are 0.1307 and 0.3081.
+    ///
+    /// # Errors
+    /// If the mean is outside `[0, 1]`, or the deviation not in 0.001..=1.
+    pub fn standardised(mut self, mean: f32, deviation: f32) -> Result<Self, TrainingError> {
+        if !(0.0..=1.0).contains(&mean) {
+            return Err(TrainingError::out_of_range("mean", mean, "0..=1"));
+        }
+        if !(0.001..=1.0).contains(&deviation) {
+            let allowed = "0.001..=1";
+            return Err(TrainingError::out_of_range("deviation", deviation, allowed));
+        }
+        self.scale = 1.0 / (f32::from(self.max_pixel) * deviation);
+        self.shift = -mean / deviation;
+        Ok(self)
     }
 
     /// Number of images.
@@ -112,22 +135,22 @@ impl Dataset {
         &self.pixels[index * self.features..(index + 1) * self.features]
     }
 
-    /// Writes the images `indices` to the rows of `features`, scaled to `[0, 1]`, and their labels to
-    /// `labels`; both must have room for exactly them.
+    /// Writes the images `indices` to the rows of `features`, scaled to `[0, 1]` or standardised, and
+    /// their labels to `labels`; both must have room for exactly them.
     ///
     /// # Panics
     /// If an index or a length is out of range.
     pub fn gather(&self, indices: &[u32], features: &mut [f32], labels: &mut [u8]) {
         assert_eq!(features.len(), indices.len() * self.features);
         assert_eq!(labels.len(), indices.len());
-        let scale = 1.0 / f32::from(self.max_pixel);
+        let (scale, shift) = (self.scale, self.shift);
         for ((&index, row), label) in indices
             .iter()
             .zip(features.chunks_exact_mut(self.features))
             .zip(labels)
         {
             for (value, &pixel) in row.iter_mut().zip(self.image(index as usize)) {
-                *value = f32::from(pixel) * scale;
+                *value = f32::from(pixel) * scale + shift;
             }
             *label = self.labels[index as usize];
         }

@@ -23,6 +23,7 @@ mod seed;
 mod sgd;
 mod softmax;
 mod task;
+mod worker;
 
 pub use dataset::{Dataset, Split};
 pub use digits::{decode_digits, digits};
@@ -35,3 +36,4 @@ pub use partition::{MIN_SHARD_SAMPLES, Partition};
 pub use sgd::{Hyperparameters, TrainingSeed, Update, train};
 pub use softmax::SoftmaxRegression;
 pub use task::{DatasetKind, FederatedTask, TaskSpec};
+pub use worker::{MomentumWorker, WorkerSettings};

@@ -13,6 +13,7 @@ pub(crate) enum Stream {
     Partition,
     Init,
     Sgd,
+    Worker,
 }
 
 impl Stream {
@@ -22,6 +23,7 @@ impl Stream {
             Self::Partition => b"partitio",
             Self::Init => b"init    ",
             Self::Sgd => b"sgd     ",
+            Self::Worker => b"worker  ",
         }
     }
 }

@@ -180,7 +180,7 @@ pub fn train(
 
 /// `weight * ln(share of the class in the shard)`: minus infinity for a class that is not in it, zeros for
 /// weight zero.
-fn logit_offsets(shard: &Dataset, weight: f32) -> Vec<f32> {
+pub(crate) fn logit_offsets(shard: &Dataset, weight: f32) -> Vec<f32> {
     let mut counts = vec![0_u32; shard.classes()];
     for &label in shard.labels() {
         counts[usize::from(label)] += 1;

@@ -9,6 +9,8 @@ fn partitions() -> impl Strategy<Value = Partition> {
         (-3.0..6.0_f64).prop_map(|exponent| Partition::Dirichlet {
             alpha: 10_f64.powf(exponent)
         }),
+        (0.0..=1.0_f64).prop_map(|gamma| Partition::Similarity { gamma }),
+        Just(Partition::Similarity { gamma: 0.0 }),
     ]
 }
 
@@ -70,6 +72,42 @@ fn partitions_are_golden() {
     );
 }
 
+/// Share of its shard that each contributor's most frequent class has.
+fn top_shares(partition: Partition, labels: &[u8], contributors: usize) -> Vec<f64> {
+    let shards = partition.assign(labels, contributors, 3).unwrap();
+    let top = |shard: &Vec<u32>| {
+        let count = |class| {
+            shard
+                .iter()
+                .filter(|&&i| labels[i as usize] == class)
+                .count()
+        };
+        (0..10).map(count).max().unwrap() as f64 / shard.len() as f64
+    };
+    shards.iter().map(top).collect()
+}
+
+#[test]
+fn similarity_is_the_share_that_is_dealt() {
+    // A thousand of each class, so that the sorted runs of ten contributors are whole classes.
+    let labels: Vec<u8> = (0..10_000_u32).map(|index| (index % 10) as u8).collect();
+    let shares = |gamma| top_shares(Partition::Similarity { gamma }, &labels, 10);
+    assert!(shares(0.0).iter().all(|&share| share == 1.0));
+    // The sorted part, and a tenth of the dealt one.
+    let expected = 0.67 + 0.033;
+    let close = |share: &f64| (share - expected).abs() < 0.05;
+    assert!(shares(0.33).iter().all(close), "{:?}", shares(0.33));
+    assert!(shares(1.0).iter().all(|&share| share < 0.14));
+    let sizes = Partition::Similarity { gamma: 0.33 }
+        .assign(&labels, 10, 3)
+        .unwrap();
+    assert!(sizes.iter().all(|shard| shard.len() == 1_000));
+    assert_eq!(
+        "extreme".parse::<Partition>().unwrap(),
+        Partition::Similarity { gamma: 0.0 }
+    );
+}
+
 #[test]
 fn seeds_differ_and_lower_alpha_skews_more() {
     let train = digits().unwrap().split(7).train;
@@ -121,6 +159,11 @@ fn impossible_partitions_are_refused() {
         let text = error(Partition::Dirichlet { alpha }, 100, 10);
         assert!(text.starts_with("Dirichlet alpha is "), "{text}");
         assert!(alpha.to_string().parse::<Partition>().is_err());
+    }
+    for gamma in [-0.1, 1.1, f64::NAN] {
+        let text = error(Partition::Similarity { gamma }, 100, 10);
+        assert!(text.starts_with("similarity is "), "{text}");
+        assert!(format!("similarity:{gamma}").parse::<Partition>().is_err());
     }
     assert!("uniform".parse::<Partition>().is_err());
 }

@@ -71,7 +71,7 @@ struct TrainingArgs {
     /// Which of the shards is ours, from 0
     #[arg(long, value_name = "I")]
     index: Option<usize>,
-    /// iid, or the alpha of a Dirichlet partition
+    /// iid, the alpha of a Dirichlet partition, similarity:GAMMA or extreme
     #[arg(long)]
     alpha: Option<String>,
     /// Seed of split, partition and minibatches

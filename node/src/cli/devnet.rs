@@ -33,7 +33,7 @@ pub(crate) struct Args {
     /// Rounds
     #[arg(long, value_name = "N", default_value_t = 20)]
     rounds: u64,
-    /// iid, or the alpha of a Dirichlet partition
+    /// iid, the alpha of a Dirichlet partition, similarity:GAMMA or extreme
     #[arg(long, default_value = "1.0")]
     alpha: Partition,
     /// digits or mnist

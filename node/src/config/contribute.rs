@@ -100,7 +100,10 @@ pub(super) fn read(values: &Effective, home: &Home) -> Result<ContributeConfig, 
         model: values.parse("contribute.model", "softmax, mlp or mlp:HIDDEN_UNITS")?,
         contributors,
         index,
-        partition: values.parse("contribute.alpha", "iid or a number")?,
+        partition: values.parse(
+            "contribute.alpha",
+            "iid, a number, similarity:GAMMA or extreme",
+        )?,
         seed: values.integer("contribute.seed", 0)?,
         training: TrainingOverrides {
             learning_rate: float(values, "contribute.learning_rate"),

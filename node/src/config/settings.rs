@@ -225,7 +225,7 @@ pub const SETTINGS: &[Setting] = &[
         "contribute.alpha",
         Text,
         Some("iid"),
-        "iid, or the alpha of a Dirichlet partition",
+        "iid, the alpha of a Dirichlet partition, similarity:GAMMA or extreme",
     ),
     setting(
         "contribute.seed",
