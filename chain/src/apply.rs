@@ -21,7 +21,8 @@ use crate::{
     error::{ApplyError, TxError},
     event::Event,
     key::StateKey,
-    round::{Moment, Phase, RoundStep, TaskState},
+    private::{Place, Seal},
+    round::{AbortReason, Moment, Phase, RoundStep, TaskState},
     state::{State, Writes},
     transact::{View, Working, verify_signatures},
     tx::Transaction,
@@ -399,9 +400,13 @@ fn end_block(mut working: Working, last_block: BlockHash) -> Transition {
 fn end_round(working: &mut Working, id: TaskId) {
     let registered = working.state.contributors.len() as u64;
     let turns = (!working.state.open_registration).then_some(registered);
+    end_private(working, id);
     let Some(task) = working.state.tasks.get_mut(&id) else {
         return;
     };
+    if task.gathers_keys() {
+        return;
+    }
     let round = task.round;
     match task.end_of_block(&working.state.chain_id, working.now, turns) {
         RoundStep::None => return,
@@ -438,5 +443,58 @@ fn end_round(working: &mut Working, id: TaskId) {
             working.finish_round(&record);
         }
     }
-    working.dirty.insert(StateKey::Task(id));
+    working
+        .dirty
+        .extend([StateKey::Task(id), StateKey::Private(id)]);
+}
+
+/// What is due in the private half of a round: groups, or the seal.
+fn end_private(working: &mut Working, id: TaskId) {
+    let state = &mut working.state;
+    let Some(task_state) = state.tasks.get_mut(&id) else {
+        return;
+    };
+    let place = Place {
+        chain_id: &state.chain_id,
+        now: working.now,
+        parent: state.last_block,
+        validators: &state.validators,
+    };
+    let round = task_state.round;
+    let event = if let Some(formed) =
+        task_state.form_groups(place, state.contributors.keys().copied())
+    {
+        formed
+    } else {
+        match task_state.seal(place) {
+            Seal::Waits => return,
+            Seal::Sealed { root, opened } => Event::RoundSealed {
+                task: id,
+                round,
+                root,
+                opened,
+            },
+            Seal::TooFewGroups => {
+                let reason = AbortReason::TooFewGroups;
+                let task = id;
+                if let RoundStep::Aborted { record, .. } = task_state.abort(working.now, reason) {
+                    let aborted = Event::RoundAborted {
+                        task,
+                        round,
+                        reason,
+                    };
+                    working.events.push(aborted);
+                    working.finish_round(&record);
+                }
+                working
+                    .dirty
+                    .extend([StateKey::Task(id), StateKey::Private(id)]);
+                return;
+            }
+        }
+    };
+    working.events.push(event);
+    working
+        .dirty
+        .extend([StateKey::Task(id), StateKey::Private(id)]);
 }

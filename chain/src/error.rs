@@ -6,7 +6,9 @@ use cifer_genesis::{
     TaskId, TimestampMs, TxHash, ValidatorId,
 };
 
-use crate::{evidence::Culprit, key::OffenceSite, validators::CertificateError};
+use crate::{
+    evidence::Culprit, key::OffenceSite, private::PrivateError, validators::CertificateError,
+};
 
 /// Why a transaction is refused. The state is as if it had never been seen.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -154,6 +156,9 @@ pub enum TxError {
     /// Evidence that proves nothing.
     #[error("evidence: {0}")]
     Evidence(#[from] EvidenceError),
+    /// Against the rules of private rounds.
+    #[error(transparent)]
+    Private(#[from] PrivateError),
 }
 
 /// Why evidence is refused.

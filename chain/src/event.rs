@@ -97,6 +97,28 @@ pub enum Event {
         /// The final model.
         model: ModelRoot,
     },
+    /// The groups of a private round are formed; updates are taken from now on.
+    GroupsFormed {
+        /// Task.
+        task: TaskId,
+        /// Round.
+        round: RoundId,
+        /// How many.
+        groups: u64,
+        /// First deadline, in block time.
+        deadline_ms: TimestampMs,
+    },
+    /// No more sums of a private round are taken; validators aggregate it now.
+    RoundSealed {
+        /// Task.
+        task: TaskId,
+        /// Round.
+        round: RoundId,
+        /// What its result is a result of.
+        root: Hash32,
+        /// Groups whose sums are opened.
+        opened: u64,
+    },
     /// An equivocation was proven.
     FaultRecorded {
         /// Against whom.

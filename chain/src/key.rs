@@ -30,6 +30,10 @@ pub enum StateKey {
     Round(TaskId, RoundId),
     /// [`EvidenceRecord`].
     Evidence(Offence),
+    /// [`crate::PrivateRound`] of a private task's current round.
+    Private(TaskId),
+    /// [`crate::PrivateRound`] of a finished round.
+    PrivateRound(TaskId, RoundId),
 }
 
 impl StateKey {

@@ -2,6 +2,7 @@
 //!
 //! - [`tx`], [`update`], [`aggregate`], [`evidence`]: what a block can carry.
 //! - [`block`], [`vote`], [`validators`]: what consensus decides and how a decision is proven.
+//! - [`private`]: what the ledger fixes so that only sums of groups are ever opened.
 //! - [`state`], [`round`], [`apply`](mod@apply): what a block does; pure.
 //! - [`key`], [`tree`], [`execute`](mod@execute): the state as a Merkle tree, its root and proofs.
 //! - [`store`], [`replay`]: where it is kept, and the check of all of it from genesis.
@@ -20,6 +21,7 @@ pub mod evidence;
 pub mod execute;
 pub mod key;
 pub mod light;
+pub mod private;
 pub mod replay;
 pub mod round;
 pub mod state;
@@ -48,6 +50,9 @@ pub use key::{
     EvidenceRecord, MetaRecord, Offence, OffenceSite, PhaseRecord, StateKey, TaskRecord,
 };
 pub use light::{LightClient, LightError, VerifiedHeader};
+pub use private::{
+    Fate, Group, GroupIndex, KeyShareSum, PrivateError, PrivateRound, ShareKey, Stage,
+};
 pub use replay::{VerifyError, VerifyFault, VerifyReport, verify_chain};
 pub use round::{
     AbortReason, AcceptedUpdate, ClosedRound, Moment, OpenRound, Outcome, Phase, RejectedUpdate,

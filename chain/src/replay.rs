@@ -222,6 +222,10 @@ impl Replay {
                 .map(StateKey::ValidatorFaults),
         );
         keys.extend(self.state.tasks.keys().copied().map(StateKey::Task));
+        let private = |(id, task): (&cifer_genesis::TaskId, &crate::TaskState)| {
+            task.private().map(|_| StateKey::Private(*id))
+        };
+        keys.extend(self.state.tasks.iter().filter_map(private));
         for key in keys {
             let proof = store.prove_at(key, tip.height)?;
             proof.verify(self.report.state_root)?;
@@ -262,7 +266,10 @@ fn check_indexes<S: Store + ?Sized>(store: &S, executed: &Executed) -> Result<()
     for (key, value) in &executed.transition.writes {
         let for_ever = matches!(
             key,
-            StateKey::Update(..) | StateKey::Round(..) | StateKey::Evidence(_)
+            StateKey::Update(..)
+                | StateKey::Round(..)
+                | StateKey::Evidence(_)
+                | StateKey::PrivateRound(..)
         );
         if for_ever && store.value(key)?.as_ref() != Some(value) {
             return Err(VerifyFault::Missing(

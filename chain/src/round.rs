@@ -21,6 +21,7 @@ use cifer_genesis::{
 
 use crate::{
     aggregate::{AggregateCertificate, AggregateStatement, update_set_root},
+    private::{PrivateRound, Stage},
     update::{PayloadEncoding, RejectReason, Update},
 };
 
@@ -34,11 +35,12 @@ pub fn task_definition(chain_id: &str, task: &Task) -> Hash32 {
 }
 
 /// Length of the one payload that an encoding allows for a task, in bytes; `None` when it
-/// overflows, which genesis refuses.
+/// overflows, which genesis refuses, and for encrypted updates, whose dealing depends on the round.
 #[must_use]
 pub fn expected_payload_bytes(task: &Task, encoding: PayloadEncoding) -> Option<u64> {
     match encoding {
         PayloadEncoding::DeltaF32 => task.checked_payload_bytes(),
+        PayloadEncoding::GroupedSum { .. } => None,
     }
 }
 
@@ -134,6 +136,8 @@ pub enum AbortReason {
     Deadline,
     /// Every turn is used and too few updates were accepted for the rule: no more can come.
     TurnsUsed,
+    /// Too few groups of a private round could be opened for the rule.
+    TooFewGroups,
 }
 
 /// How a round ended.
@@ -164,7 +168,7 @@ pub struct RoundRecord {
     pub extensions: u32,
     /// When it opened.
     pub opened: Moment,
-    /// When its set was fixed; `None` for an aborted round.
+    /// When its set was fixed; `None` for a round that was aborted while it was open.
     pub closed: Option<Moment>,
     /// When it was finalised or aborted.
     pub ended: Moment,
@@ -203,7 +207,12 @@ pub struct TaskState {
     pub round: RoundId,
     /// Where it stands.
     pub phase: Phase,
+    /// The private half of the current round, of a private task.
+    pub private: Option<PrivateRound>,
 }
+
+/// What a round leaves behind.
+pub(crate) type Finished = (RoundRecord, Option<PrivateRound>);
 
 /// What the end of a block did to a round.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -220,7 +229,7 @@ pub(crate) enum RoundStep {
     /// The round is over without a new model.
     Aborted {
         reason: AbortReason,
-        record: Box<RoundRecord>,
+        record: Box<Finished>,
     },
 }
 
@@ -255,7 +264,7 @@ impl OpenRound {
     }
 }
 
-const fn later(time: TimestampMs, by_ms: u64) -> TimestampMs {
+pub(crate) const fn later(time: TimestampMs, by_ms: u64) -> TimestampMs {
     TimestampMs(time.0.saturating_add(by_ms))
 }
 
@@ -268,31 +277,65 @@ impl TaskState {
             model: task.initial_model,
             round: RoundId(0),
             phase: Phase::Open(OpenRound::new(opened, task.rounds.deadline_ms)),
+            private: task.privacy.as_ref().map(|_| PrivateRound::default()),
             task,
         }
     }
 
-    /// The rule as it runs on the closed round, with what rejections have proven.
+    /// The rule as it runs on the closed round, with what rejections have proven. Of a private round,
+    /// as it runs when all groups that the ledger opens can be decoded.
     #[must_use]
     pub fn effective_rule(&self) -> Option<RuleSpec> {
         let Phase::Closed(closed) = &self.phase else {
             return None;
         };
-        let (accepted, rejected) = (closed.updates.len() as u64, closed.rejected.len() as u64);
-        self.task.rule.after_rejections(accepted, rejected)
+        let inputs = match &self.private {
+            Some(private) => private.stage.live_groups(),
+            None => closed.updates.len() as u64,
+        };
+        self.rule_for(inputs)
     }
 
-    /// The statement that a result of the closed round has to make, but for the model.
+    /// [`Self::effective_rule`] on so many inputs.
     #[must_use]
-    pub fn statement(&self, model: ModelRoot) -> Option<AggregateStatement> {
+    pub fn rule_for(&self, inputs: u64) -> Option<RuleSpec> {
         let Phase::Closed(closed) = &self.phase else {
             return None;
         };
+        let rejected = closed.rejected.len() as u64;
+        self.task.rule.after_rejections(inputs, rejected)
+    }
+
+    /// Whether the closed round is ready to be aggregated: at once in the clear, a private one when
+    /// it is sealed.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.result_set().is_some()
+    }
+
+    /// What a result of the closed round is a result of.
+    fn result_set(&self) -> Option<Hash32> {
+        match (&self.phase, &self.private) {
+            (Phase::Closed(closed), None) => Some(closed.update_set),
+            (Phase::Closed(_), Some(private)) => match &private.stage {
+                Stage::Sealed { root, .. } => Some(*root),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    /// The statement that a result of the closed round has to make, but for the model. Its
+    /// `update_set` is the root of the update set, of a private round that of the sealed round
+    /// ([`crate::private::private_set_root`]), which hashes the update set, the opened groups and their sums.
+    #[must_use]
+    pub fn statement(&self, model: ModelRoot) -> Option<AggregateStatement> {
+        let update_set = self.result_set()?;
         Some(AggregateStatement {
             task: self.task.id,
             round: self.round,
             rule: self.definition,
-            update_set: closed.update_set,
+            update_set,
             base: self.model,
             model,
         })
@@ -315,6 +358,7 @@ impl TaskState {
         now: Moment,
         contributors: Option<u64>,
     ) -> RoundStep {
+        let inputs = self.inputs();
         let Phase::Open(open) = &mut self.phase else {
             return RoundStep::None;
         };
@@ -325,13 +369,14 @@ impl TaskState {
         let (accepted, rejected) = (open.updates.len() as u64, open.rejected.len() as u64);
         // Certified rejections prove their contributors Byzantine, so they count towards the quorum
         // and against the rule's tolerance.
-        let rule = self.task.rule.after_rejections(accepted, rejected);
+        let rule = self.task.rule.after_rejections(inputs, rejected);
         let enough = used >= policy.min_updates && accepted > 0 && rule.is_some();
         let overdue = now.time_ms >= open.deadline_ms;
         if (exhausted || overdue) && enough {
             let round = open.close(chain_id, now);
             let (update_set, updates) = (round.update_set, round.updates.len() as u64);
             self.phase = Phase::Closed(round);
+            self.fix_sets(chain_id, now);
             RoundStep::Closed {
                 update_set,
                 updates,
@@ -353,26 +398,41 @@ impl TaskState {
         }
     }
 
-    fn abort(&mut self, now: Moment, reason: AbortReason) -> RoundStep {
-        let Phase::Open(open) = &self.phase else {
-            return RoundStep::None;
+    pub(crate) fn abort(&mut self, now: Moment, reason: AbortReason) -> RoundStep {
+        let (accepted, rejected, extensions, opened, closed) = match &self.phase {
+            Phase::Open(open) => (
+                open.updates.values().cloned().collect(),
+                open.rejected.values().cloned().collect(),
+                open.extensions,
+                open.opened,
+                None,
+            ),
+            Phase::Closed(closed) => (
+                closed.updates.clone(),
+                closed.rejected.clone(),
+                closed.extensions,
+                closed.opened,
+                Some(closed.closed),
+            ),
+            Phase::Complete => return RoundStep::None,
         };
         let record = RoundRecord {
             task: self.task.id,
             round: self.round,
             base: self.model,
             outcome: Outcome::Aborted(reason),
-            accepted: open.updates.values().cloned().collect(),
-            rejected: open.rejected.values().cloned().collect(),
-            extensions: open.extensions,
-            opened: open.opened,
-            closed: None,
+            accepted,
+            rejected,
+            extensions,
+            opened,
+            closed,
             ended: now,
         };
+        let private = self.finished_private();
         self.advance(now);
         RoundStep::Aborted {
             reason,
-            record: Box::new(record),
+            record: Box::new((record, private)),
         }
     }
 
@@ -382,7 +442,7 @@ impl TaskState {
         &mut self,
         now: Moment,
         certificate: AggregateCertificate,
-    ) -> Option<RoundRecord> {
+    ) -> Option<Finished> {
         let Phase::Closed(closed) = &self.phase else {
             return None;
         };
@@ -399,19 +459,21 @@ impl TaskState {
             closed: Some(closed.closed),
             ended: now,
         };
+        let private = self.finished_private();
         self.model = model;
         self.advance(now);
-        Some(record)
+        Some((record, private))
     }
 
     /// Opens the next round, or completes the task: `max_rounds` counts aborted rounds too, so
     /// that a task without contributors ends.
     fn advance(&mut self, now: Moment) {
-        let policy = &self.task.rounds;
+        let (max_rounds, deadline_ms) = (self.task.rounds.max_rounds, self.task.rounds.deadline_ms);
         match self.round.next() {
-            Some(next) if policy.max_rounds == 0 || next.0 < policy.max_rounds => {
+            Some(next) if max_rounds == 0 || next.0 < max_rounds => {
                 self.round = next;
-                self.phase = Phase::Open(OpenRound::new(now, policy.deadline_ms));
+                self.advance_private();
+                self.phase = Phase::Open(OpenRound::new(now, deadline_ms));
             }
             _ => self.phase = Phase::Complete,
         }

@@ -15,6 +15,7 @@ use cifer_genesis::{
 use crate::{
     evidence::Culprit,
     key::{MetaRecord, Offence, PhaseRecord, StateKey, TaskRecord},
+    private::PrivateRound,
     round::{ClosedRound, Moment, OpenRound, Phase, TaskState, Turn},
     validators::{ValidatorSet, ValidatorSetError},
 };
@@ -141,6 +142,7 @@ impl State {
                 .map(StateKey::Contributor),
         );
         keys.extend(state.tasks.keys().copied().map(StateKey::Task));
+        keys.extend(state.tasks.keys().copied().map(StateKey::Private));
         let writes = keys
             .iter()
             .filter_map(|key| Some((*key, state.entry(key)?)))
@@ -170,8 +172,10 @@ impl State {
     #[must_use]
     pub fn next_deadline(&self) -> Option<TimestampMs> {
         let deadline = |task: &TaskState| match &task.phase {
+            Phase::Open(_) if task.gathers_keys() => task.private_deadline(&self.validators),
             Phase::Open(open) => Some(open.deadline_ms),
-            Phase::Closed(_) | Phase::Complete => None,
+            Phase::Closed(_) => task.private_deadline(&self.validators),
+            Phase::Complete => None,
         };
         self.tasks.values().filter_map(deadline).min()
     }
@@ -194,7 +198,8 @@ impl State {
     }
 
     /// The value of a key that lives in the state. `None` for absent entries and for the records
-    /// that are written once ([`StateKey::Update`], [`StateKey::Round`], [`StateKey::Evidence`]).
+    /// that are written once ([`StateKey::Update`], [`StateKey::Round`], [`StateKey::Evidence`],
+    /// [`StateKey::PrivateRound`]).
     #[must_use]
     pub fn entry(&self, key: &StateKey) -> Option<Vec<u8>> {
         match key {
@@ -217,7 +222,11 @@ impl State {
                     phase: PhaseRecord::from(&task.phase),
                 })
             }
-            StateKey::Update(..) | StateKey::Round(..) | StateKey::Evidence(_) => None,
+            StateKey::Private(id) => encode(self.tasks.get(id)?.private.as_ref()?),
+            StateKey::Update(..)
+            | StateKey::Round(..)
+            | StateKey::Evidence(_)
+            | StateKey::PrivateRound(..) => None,
         }
     }
 
@@ -234,6 +243,7 @@ impl State {
         let (mut state, _) = Self::genesis(genesis)?;
         state.contributors.clear();
         let (mut turns, mut records) = (Vec::new(), BTreeMap::new());
+        let mut private = BTreeMap::new();
         let mut meta = None;
         for (key, value) in entries {
             match key {
@@ -249,7 +259,8 @@ impl State {
                     records.insert(id, decode::<TaskRecord>(&key, &value)?);
                 }
                 StateKey::Update(..) => turns.push((key, value)),
-                StateKey::Round(..) => {}
+                StateKey::Round(..) | StateKey::PrivateRound(..) => {}
+                StateKey::Private(id) => drop(private.insert(id, decode(&key, &value)?)),
                 StateKey::Evidence(offence) => {
                     state.offences.insert(offence);
                 }
@@ -263,7 +274,22 @@ impl State {
         (state.height, state.time_ms) = (meta.height, meta.time_ms);
         (state.parent, state.last_block) = (meta.parent, last_block);
         state.load_tasks(&records, &turns)?;
+        state.load_private(private)?;
         Ok(state)
+    }
+
+    fn load_private(
+        &mut self,
+        mut entries: BTreeMap<TaskId, PrivateRound>,
+    ) -> Result<(), StateError> {
+        for (id, task) in &mut self.tasks {
+            let (entry, key) = (entries.remove(id), StateKey::Private(*id));
+            if entry.is_some() != task.task.privacy.is_some() {
+                return Err(bad(&key, "missing, or of a task in the clear"));
+            }
+            task.private = entry;
+        }
+        Ok(())
     }
 
     fn load_tasks(

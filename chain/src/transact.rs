@@ -14,7 +14,7 @@ use crate::{
     evidence::{Culprit, Evidence, check_conflict, offence},
     key::{EvidenceRecord, Offence, OffenceSite, StateKey},
     round::{
-        AcceptedUpdate, Moment, OpenRound, Phase, RejectedUpdate, RoundRecord, TaskState, Turn,
+        AcceptedUpdate, Finished, Moment, OpenRound, Phase, RejectedUpdate, TaskState, Turn,
         expected_payload_bytes,
     },
     state::{Contributor, MAX_FAULTS, State, Writes, encode},
@@ -64,6 +64,8 @@ pub fn verify_signatures(
             verify_verdicts(signed, verdict, &certified.signatures, chain_id, validators)?;
         }
         Transaction::Aggregate(certificate) => certificate.verify(chain_id, validators)?,
+        Transaction::ShareKey(key) => key.verify(chain_id)?,
+        Transaction::KeyShareSum(sum) => sum.verify(chain_id)?,
         Transaction::Evidence(Evidence::ConflictingVotes { first, second }) => {
             for (vote, signature) in [first, second] {
                 vote.validator
@@ -130,6 +132,8 @@ impl Working {
             }
             Transaction::Aggregate(certificate) => self.finalise(certificate, hash),
             Transaction::Evidence(evidence) => self.record_fault(offence(evidence), hash),
+            Transaction::ShareKey(key) => self.publish_key(key),
+            Transaction::KeyShareSum(sum) => self.add_sum(sum, hash),
         }
         Ok(())
     }
@@ -208,7 +212,7 @@ impl Working {
         let Some(record) = task.finalise(self.now, certificate.clone()) else {
             return;
         };
-        let (round, model) = (record.round, record.model());
+        let (round, model) = (record.0.round, record.0.model());
         self.events.push(Event::RoundFinalised {
             task: id,
             round,
@@ -219,13 +223,17 @@ impl Working {
     }
 
     /// Keeps a finished round and announces what comes next.
-    pub(crate) fn finish_round(&mut self, record: &RoundRecord) {
-        let id = record.task;
+    pub(crate) fn finish_round(&mut self, (record, private): &Finished) {
+        let (id, round) = (record.task, record.round);
         if let Some(value) = encode(record) {
-            self.records
-                .insert(StateKey::Round(id, record.round), value);
+            self.records.insert(StateKey::Round(id, round), value);
         }
-        self.dirty.insert(StateKey::Task(id));
+        if let Some(value) = private.as_ref().and_then(encode) {
+            self.records
+                .insert(StateKey::PrivateRound(id, round), value);
+        }
+        self.dirty
+            .extend([StateKey::Task(id), StateKey::Private(id)]);
         let Some(task) = self.state.tasks.get(&id) else {
             return;
         };
@@ -287,12 +295,41 @@ impl<'a> View<'a> {
             }
             Transaction::Aggregate(certificate) => self.check_aggregate(certificate),
             Transaction::Evidence(evidence) => self.check_evidence(evidence),
+            Transaction::ShareKey(key) => self.check_share_key(key),
+            Transaction::KeyShareSum(sum) => self.check_key_share_sum(sum),
         }
     }
 
     pub(crate) fn check_update(&self, update: &Update) -> Result<(), TxError> {
         let task = self.check_turn(update)?;
-        check_payload(update, task, self.state.limits.max_payload_bytes)
+        self.check_payload(update, task)
+    }
+
+    fn check_payload(&self, update: &Update, task: &TaskState) -> Result<(), TxError> {
+        let (bytes, limit) = (update.payload_bytes, self.state.limits.max_payload_bytes);
+        if bytes > limit {
+            return Err(TxError::PayloadTooLarge { bytes, limit });
+        }
+        if task.private().is_some() {
+            let limit = self.max_private_payload(task);
+            if bytes > limit {
+                return Err(TxError::PayloadTooLarge { bytes, limit });
+            }
+        } else {
+            let expected = expected_payload_bytes(&task.task, update.encoding).unwrap_or(u64::MAX);
+            if bytes != expected {
+                return Err(TxError::WrongPayloadLength {
+                    task: task.task.id,
+                    bytes,
+                    expected,
+                });
+            }
+        }
+        if update.samples == 0 {
+            Err(TxError::NoSamples)
+        } else {
+            Ok(())
+        }
     }
 
     fn check_registration(&self, registration: &Registration) -> Result<(), TxError> {
@@ -344,6 +381,7 @@ impl<'a> View<'a> {
                 expected,
             });
         }
+        self.check_encoding(state, update)?;
         if has_turn(open, &contributor) {
             return Err(TxError::TurnUsed {
                 task,
@@ -362,7 +400,7 @@ impl<'a> View<'a> {
         Ok(state)
     }
 
-    fn task(&self, task: TaskId) -> Result<&'a TaskState, TxError> {
+    pub(crate) fn task(&self, task: TaskId) -> Result<&'a TaskState, TxError> {
         self.state
             .tasks
             .get(&task)
@@ -443,24 +481,4 @@ impl<'a> View<'a> {
 
 fn has_turn(open: &OpenRound, contributor: &ContributorId) -> bool {
     open.updates.contains_key(contributor) || open.rejected.contains_key(contributor)
-}
-
-fn check_payload(update: &Update, task: &TaskState, limit: u64) -> Result<(), TxError> {
-    let bytes = update.payload_bytes;
-    if bytes > limit {
-        return Err(TxError::PayloadTooLarge { bytes, limit });
-    }
-    let expected = expected_payload_bytes(&task.task, update.encoding).unwrap_or(u64::MAX);
-    if bytes != expected {
-        return Err(TxError::WrongPayloadLength {
-            task: task.task.id,
-            bytes,
-            expected,
-        });
-    }
-    if update.samples == 0 {
-        Err(TxError::NoSamples)
-    } else {
-        Ok(())
-    }
 }

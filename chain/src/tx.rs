@@ -8,6 +8,7 @@ use cifer_genesis::{
 use crate::{
     aggregate::AggregateCertificate,
     evidence::Evidence,
+    private::{KeyShareSum, ShareKey},
     update::{CertifiedRejection, CertifiedUpdate},
 };
 
@@ -67,6 +68,10 @@ pub enum Transaction {
     Aggregate(AggregateCertificate),
     /// Proof of equivocation.
     Evidence(Evidence),
+    /// A validator's key for the shares of a private round.
+    ShareKey(ShareKey),
+    /// A validator's sum of the shares of a private round's group.
+    KeyShareSum(KeyShareSum),
 }
 
 impl Transaction {

@@ -10,7 +10,10 @@ use cifer_genesis::{
     TaskId, ValidatorId, crypto::signing_bytes,
 };
 
-use crate::validators::{CertificateError, ValidatorSet};
+use crate::{
+    private::GroupIndex,
+    validators::{CertificateError, ValidatorSet},
+};
 
 /// Domain of a contributor's signature.
 pub const UPDATE_DOMAIN: &str = "cifer/chain/update/v1";
@@ -22,6 +25,27 @@ pub const VERDICT_DOMAIN: &str = "cifer/chain/verdict/v1";
 pub enum PayloadEncoding {
     /// `local model - base model`, every tensor in manifest order, row-major f32 little endian.
     DeltaF32,
+    /// Encrypted under the mask of the contributor's group, with the shares of the key: only the sum
+    /// of the group's updates can be opened.
+    GroupedSum {
+        /// The contributor's group in this round.
+        group: GroupIndex,
+        /// Seed of the mask: the group's.
+        mask_seed: Hash32,
+        /// Hash of the dealing's public half, which binds each encrypted share.
+        dealing: Hash32,
+    },
+}
+
+impl PayloadEncoding {
+    /// The encoding as people write it.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::DeltaF32 => "delta-f32",
+            Self::GroupedSum { .. } => "grouped-sum",
+        }
+    }
 }
 
 /// What the contributor says of its own training, in parts per million; signed, not trusted.

@@ -229,7 +229,7 @@ fn signatures(tx: &mut Transaction) -> &mut Vec<(ValidatorId, Signature)> {
         Transaction::Update(certified) => &mut certified.availability,
         Transaction::Rejection(certified) => &mut certified.signatures,
         Transaction::Aggregate(certificate) => &mut certificate.signatures,
-        Transaction::Register(_) | Transaction::Evidence(_) => panic!("no certificate"),
+        _ => panic!("no certificate"),
     }
 }
 

@@ -393,6 +393,16 @@ pub(crate) fn tx_summary(chain_id: &str, transaction: &cifer_chain::Transaction)
             };
             ("evidence", None, Some(culprit))
         }
+        T::ShareKey(key) => (
+            "share-key",
+            Some((key.task, key.round)),
+            Some(key.validator.to_string()),
+        ),
+        T::KeyShareSum(sum) => (
+            "key-share-sum",
+            Some((sum.task, sum.round)),
+            Some(sum.validator.to_string()),
+        ),
     };
     TxSummaryView {
         hash: transaction.hash(chain_id),

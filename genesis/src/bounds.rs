@@ -97,3 +97,27 @@ pub const MAX_ABS_UPDATE: RangeInclusive<u64> = 1..=1 << 53;
 
 /// Weight of a contributor: with `MAX_UPDATES` of them the sum stays below 2^54, exact in 64 bits.
 pub const WEIGHT_CAP: RangeInclusive<u64> = 1..=1 << 40;
+
+/// Contributors of a group of a private round. Fewer than two hide nothing; a group of 64 with all
+/// leftovers has at most 127 members, which is 7 bits of a slot.
+pub const GROUP_SIZE: RangeInclusive<u64> = 2..=64;
+
+/// Bits of a quantised coordinate in a private round.
+pub const VALUE_BITS: RangeInclusive<u64> = 4..=16;
+
+/// Waits inside a private round: 1 ms to an hour.
+pub const PRIVATE_WAIT_MS: RangeInclusive<u64> = 1..=3_600_000;
+
+/// Fewest validators of a network with private rounds: with `n >= 3t + 1` and `t = 0` one validator
+/// alone could open a contributor's key.
+pub const MIN_PRIVATE_VALIDATORS: u64 = 4;
+
+/// Most of them: an update carries an encrypted share of 8.3 KB for each, 1 MiB.
+pub const MAX_PRIVATE_VALIDATORS: u64 = 128;
+
+/// Bytes that a private round's largest transaction (the proof that a share is bad) has beside
+/// [`PRIVATE_TX_BYTES_PER_VALIDATOR`] for each validator.
+pub const PRIVATE_TX_BYTES: u64 = 24 << 10;
+
+/// See [`PRIVATE_TX_BYTES`].
+pub const PRIVATE_TX_BYTES_PER_VALIDATOR: u64 = 64;

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     crypto::PublicKey,
     primitives::{ModelRoot, TaskId, TimestampMs, VotingPower},
+    privacy::Privacy,
 };
 
 /// Everything the nodes of one network agree on before the first block.
@@ -146,8 +147,8 @@ pub struct Validator {
     pub data_addresses: Vec<String>,
 }
 
-/// A model, a rule and a round policy.
-#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+/// A model, a rule and a round policy. Its canonical bytes are written in [`crate::privacy`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Task {
     /// Key of everything the task owns.
@@ -158,6 +159,9 @@ pub struct Task {
     pub initial_model: ModelRoot,
     /// How updates become one.
     pub rule: RuleSpec,
+    /// Whether nobody sees a single update, and on which terms; absent is in the clear.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub privacy: Option<Privacy>,
     /// Server step: `model + server_lr * aggregate`, in parts per million; 1,000,000 is 1.0.
     #[serde(default = "one_million")]
     pub server_lr_ppm: u64,

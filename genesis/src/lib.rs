@@ -11,6 +11,7 @@ pub mod document;
 pub mod error;
 pub mod generate;
 pub mod primitives;
+pub mod privacy;
 pub mod problem;
 mod rule;
 pub mod task;
@@ -25,4 +26,5 @@ pub use primitives::{
     BlobHash, BlockHash, ContributorId, GenesisHash, Hash32, Height, ModelRoot, RoundId, StateRoot,
     TaskId, TimestampMs, TxHash, ValidatorId, VotingPower,
 };
+pub use privacy::{Privacy, PrivacyMode};
 pub use problem::{Problem, ProblemKind, Problems};

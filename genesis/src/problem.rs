@@ -140,6 +140,28 @@ pub enum ProblemKind {
         /// Byzantine contributors to withstand.
         f: u64,
     },
+    /// Too few groups of a private round for what the rule shall withstand.
+    #[error(
+        "{rule} needs {inequality} group means: n >= {needed} must hold (one bad contributor spoils \
+         at most one group), but {contributors} contributors in groups of {group_size} make n = {n}"
+    )]
+    TooFewGroups {
+        /// The rule.
+        rule: &'static str,
+        /// The inequality, in the rule's parameters.
+        inequality: String,
+        /// Fewest groups for it.
+        needed: u64,
+        /// Contributors in the document.
+        contributors: u64,
+        /// Size of a group.
+        group_size: u64,
+        /// Groups.
+        n: u64,
+    },
+    /// Something that a private task needs of the rest of the document.
+    #[error("a private task needs {0}")]
+    Private(String),
     /// Transactions are too small to finalise anything.
     #[error(
         "{got} bytes do not hold a certificate of all n = {validators} validators: \

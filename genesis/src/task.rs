@@ -57,6 +57,7 @@ impl Task {
             name: name.into(),
             initial_model,
             rule,
+            privacy: None,
             server_lr_ppm: crate::document::one_million(),
             max_abs_update: crate::document::default_max_abs(),
             rounds,

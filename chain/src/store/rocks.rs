@@ -124,6 +124,7 @@ impl RocksStore {
             .map(|(task, round)| encode(&(UPDATE_TAG, task, round)))
             .collect();
         prefixes.push(vec![EVIDENCE_TAG]);
+        prefixes.push(vec![PRIVATE_TAG]);
         for prefix in prefixes {
             self.db.scan(STATE, &prefix, &mut |key, value| {
                 entries.push((decode(|| "state key".to_owned(), key)?, value.to_vec()));
@@ -236,9 +237,11 @@ impl RocksStore {
     }
 }
 
-/// First byte of [`StateKey::Update`] and [`StateKey::Evidence`]; a test holds them to it.
+/// First byte of [`StateKey::Update`], [`StateKey::Evidence`] and [`StateKey::Private`]; a test holds
+/// them to it.
 const UPDATE_TAG: u8 = 5;
 const EVIDENCE_TAG: u8 = 7;
+const PRIVATE_TAG: u8 = 8;
 
 fn be(height: Height) -> [u8; 8] {
     height.0.to_be_bytes()

@@ -5,6 +5,7 @@
 //! them again.
 
 mod address;
+mod privacy;
 mod tasks;
 
 use std::{collections::HashMap, fmt, hash::Hash};

@@ -27,6 +27,7 @@ pub(super) fn check(genesis: &Genesis, problems: &mut Problems) {
         check.rule();
         check.tensors();
         check.size();
+        super::privacy::check(genesis, task, &check.path, check.problems);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::support::{genesis, key, task};
 use cifer_genesis::{
-    Genesis, TimestampMs, VotingPower,
+    Genesis, Privacy, TimestampMs, VotingPower,
     bounds::{MAX_TOTAL_POWER, MAX_VALIDATORS},
     document::{RuleSpec, Tensor},
     problem::MAX_PROBLEMS,
@@ -509,4 +509,88 @@ fn all_problems_are_reported_together_and_the_list_is_bounded() {
             .to_string()
             .ends_with(&format!("and {} more", 2 * 999 - MAX_PROBLEMS))
     );
+}
+
+/// The base document with a private task: trimmed mean with f = 1 over three groups of three of ten.
+fn private(bend: impl FnOnce(&mut Genesis)) -> impl FnOnce(&mut Genesis) {
+    |g| {
+        g.tasks[0].rule = RuleSpec::TrimmedMean { f: 1 };
+        g.tasks[0].privacy = Some(Privacy::grouped_sum(1_000_000));
+        bend(g);
+    }
+}
+
+fn terms(g: &mut Genesis) -> &mut Privacy {
+    g.tasks[0].privacy.as_mut().expect("private")
+}
+
+#[test]
+fn private_tasks() {
+    accepted(private(|_| {}));
+    one(
+        private(|g| terms(g).min_cohort = 4),
+        "tasks[0].privacy.min_cohort: 4 is too large: min_cohort <= group_size = 3 must hold",
+    );
+    one(
+        private(|g| terms(g).min_cohort = 1),
+        "tasks[0].privacy.min_cohort: 1 is out of range: 2 <= x <= 64",
+    );
+    one(
+        private(|g| terms(g).value_bits = 17),
+        "tasks[0].privacy.value_bits: 17 is out of range: 4 <= x <= 16",
+    );
+    one(
+        private(|g| g.tasks[0].rule = RuleSpec::TrimmedMean { f: 2 }),
+        "tasks[0].privacy.group_size: trimmed-mean needs n >= 2f + 1 with f = 2 group means: n >= 5 \
+         must hold (one bad contributor spoils at most one group), but 10 contributors in groups of 3 \
+         make n = 3",
+    );
+    one(
+        private(|g| {
+            g.byzantine_validators = None;
+            g.validators[2].power = VotingPower(2);
+        }),
+        "tasks[0].privacy.mode: a private task needs validators of equal power, because shares are \
+         counted by head: 1 and 2 differ",
+    );
+    one(
+        private(|g| {
+            g.byzantine_validators = None;
+            g.validators.truncate(3);
+        }),
+        "tasks[0].privacy.mode: a private task needs n >= 3t + 1 validators with t >= 1, so that none \
+         of them alone can open a key: n >= 4 must hold, but n = 3",
+    );
+    one(
+        private(|g| g.limits.max_tx_bytes = 20_000),
+        "tasks[0].privacy.mode: a private task needs transactions that hold the proof of a bad share: \
+         24576 + 64n = 24832 <= limits.max_tx_bytes = 20000 must hold",
+    );
+    one(
+        private(|g| g.tasks[0].rounds.max_updates = 9),
+        "tasks[0].rounds.max_updates: a private task needs a turn for every member of every group: \
+         max_updates = 9 must equal the number of contributors.allowed = 10",
+    );
+    one(
+        private(|g| g.contributors.open_registration = true),
+        "tasks[0].privacy.group_size: a private task needs contributors.open_registration = false: \
+         whoever may register many keys can fill the rest of a group with them and read its last member",
+    );
+}
+
+#[test]
+fn terms_of_privacy_are_part_of_a_tasks_identity() {
+    let mut document = genesis();
+    let plain = document.canonical_bytes();
+    private(|_| {})(&mut document);
+    let hash = document.hash();
+    let read = Genesis::from_canonical_bytes(&document.canonical_bytes()).unwrap();
+    assert_eq!(read, document);
+    let toml = document.to_toml().unwrap();
+    assert!(toml.contains("mode = \"grouped-sum\""), "{toml}");
+    assert_eq!(Genesis::from_toml(&toml).unwrap(), document);
+    terms(&mut document).clip_ppm = 2;
+    assert_ne!(document.hash(), hash);
+    document.tasks[0] = genesis().tasks[0].clone();
+    assert_eq!(document.canonical_bytes(), plain);
 }

@@ -65,7 +65,7 @@ fn validator(index: usize) -> impl Strategy<Value = Validator> {
         );
         validator.consensus_address = validator
             .consensus_address
-            .replace(&format!("/{port}"), &format!("/{}", 50_000 + index));
+            .replace(&format!("/tcp/{port}"), &format!("/tcp/{}", 50_000 + index));
         validator.power = VotingPower(power);
         validator
     })

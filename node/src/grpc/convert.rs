@@ -1,9 +1,9 @@
 //! Chain types as messages. One way only: what comes in is decoded from canonical bytes.
 
 use cifer_chain::{
-    AbortReason, AcceptedUpdate, AggregateCertificate, CommitCertificate, Header, Outcome, Phase,
-    RejectReason, RejectedUpdate, RoundId, RoundRecord, Signature, TaskId, TaskState, Transaction,
-    TxHash, Update, ValidatorId,
+    AbortReason, AcceptedUpdate, AggregateCertificate, CommitCertificate, Header, Outcome,
+    PayloadEncoding, Phase, RejectReason, RejectedUpdate, RoundId, RoundRecord, Signature, TaskId,
+    TaskState, Transaction, TxHash, Update, ValidatorId,
 };
 use cifer_genesis::document::{RuleSpec, Task};
 use cifer_proto::v1;
@@ -109,6 +109,16 @@ pub(crate) fn transaction_summary(tx: &Transaction, hash: TxHash) -> v1::Transac
             };
             about(v1::TransactionKind::Evidence, None, &subject);
         }
+        Transaction::ShareKey(key) => about(
+            v1::TransactionKind::ShareKey,
+            Some((key.task, key.round)),
+            key.validator.key().as_bytes(),
+        ),
+        Transaction::KeyShareSum(sum) => about(
+            v1::TransactionKind::KeyShareSum,
+            Some((sum.task, sum.round)),
+            sum.validator.key().as_bytes(),
+        ),
     }
     summary
 }
@@ -121,6 +131,13 @@ pub(crate) fn reject_reason(reason: RejectReason) -> v1::RejectReason {
     }
 }
 
+const fn payload_encoding(encoding: PayloadEncoding) -> v1::PayloadEncoding {
+    match encoding {
+        PayloadEncoding::DeltaF32 => v1::PayloadEncoding::DeltaF32,
+        PayloadEncoding::GroupedSum { .. } => v1::PayloadEncoding::GroupedSum,
+    }
+}
+
 pub(crate) fn commitment(update: &Update) -> v1::UpdateCommitment {
     v1::UpdateCommitment {
         task: update.task.0,
@@ -128,7 +145,7 @@ pub(crate) fn commitment(update: &Update) -> v1::UpdateCommitment {
         base_root: update.base.as_bytes().to_vec(),
         payload_hash: update.payload.as_bytes().to_vec(),
         payload_bytes: update.payload_bytes,
-        encoding: v1::PayloadEncoding::DeltaF32.into(),
+        encoding: payload_encoding(update.encoding).into(),
         samples: update.samples,
         metrics: Some(v1::TrainingMetrics {
             loss_ppm: update.metrics.loss_ppm,
@@ -202,7 +219,9 @@ pub(crate) fn current_round(task: &TaskState) -> Option<v1::RoundSummary> {
 pub(crate) fn round_record(record: &RoundRecord) -> v1::RoundSummary {
     let phase = match &record.outcome {
         Outcome::Finalised(_) => v1::RoundPhase::Finalised,
-        Outcome::Aborted(AbortReason::Deadline | AbortReason::TurnsUsed) => v1::RoundPhase::Aborted,
+        Outcome::Aborted(
+            AbortReason::Deadline | AbortReason::TurnsUsed | AbortReason::TooFewGroups,
+        ) => v1::RoundPhase::Aborted,
     };
     v1::RoundSummary {
         task: record.task.0,
