@@ -1,7 +1,7 @@
 //! Vector instructions, chosen when the program runs: one generic kernel, compiled for each
 //! instruction set.
 //!
-//! A kernel is an [`Op`], written once against [`Simd`]; [`dispatch`] runs the copy that was compiled for the
+//! A kernel is an `Op`, written once against `Simd`; `dispatch` runs the copy that was compiled for the
 //! best instruction set of this processor. Nothing here decides a result: every operation is the IEEE-754
 //! one on each lane by itself (there is no fused multiply-add and no horizontal sum), and where a kernel
 //! adds lanes up, their number and order are written in the kernel and do not follow the width of
@@ -9,7 +9,7 @@
 //!
 //! # Safety
 //! This is one of the few modules with `unsafe`. A value of a type that stands for an
-//! instruction set ([`x86::Avx2`], …) is made only by [`dispatch`], after the processor was asked;
+//! instruction set (`x86::Avx2`, …) is made only by `dispatch`, after the processor was asked;
 //! so having one is the proof that its instructions exist, and its methods, which use nothing else, are safe to
 //! call. Vectors are plain arrays: memory is reached by references and slices only.
 
