@@ -304,6 +304,33 @@ fn after_a_reboot_a_store_that_does_not_flush_checks_itself() {
     assert_eq!(store.list(), [(good, 100_000)]);
 }
 
+#[test]
+fn after_a_reboot_a_durable_store_checks_its_small_blobs() {
+    let dir = TempDir::new().unwrap();
+    let store = open(&dir, 1 << 20);
+    let (good, large) = (
+        store.ingest_bytes(&bytes(10, 2_600)).unwrap(),
+        store.ingest_bytes(&bytes(11, 100_000)).unwrap(),
+    );
+    // The power failed between the new name and the flush.
+    let torn = [(12, 0), (13, 1_000)].map(|(seed, survived)| {
+        let hash = store.ingest_bytes(&bytes(seed, 2_600)).unwrap();
+        let path = store.path(&hash).unwrap();
+        std::fs::write(path, &bytes(seed, 2_600)[..survived]).unwrap();
+        hash
+    });
+    drop(store);
+
+    std::fs::write(dir.path().join("boot-id"), "another boot").unwrap();
+    let store = open(&dir, 1 << 20);
+    let mut kept = [(good, 2_600), (large, 100_000)];
+    kept.sort_unstable();
+    assert_eq!(store.list(), kept);
+    for hash in torn {
+        assert!(!store.contains(&hash));
+    }
+}
+
 #[tokio::test]
 async fn many_ingests_of_one_blob_are_one_blob() {
     let dir = TempDir::new().unwrap();

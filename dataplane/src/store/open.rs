@@ -9,6 +9,7 @@ use std::{
 
 use super::{
     BlobStore, Index, Inner, StoreError, StoreOptions,
+    file::is_scrubbed,
     layout::{self, Layout, is_outboard, outboard_of, remove_pair},
     tree::{footprint_bytes, outboard_bytes},
 };
@@ -25,7 +26,7 @@ pub(super) fn open(dir: &Path, options: StoreOptions) -> Result<BlobStore, Store
             next_temp: AtomicU64::new(0),
         }),
     };
-    if !options.durable && !same_boot {
+    if !same_boot {
         scrub(&store)?;
     }
     Ok(store)
@@ -122,9 +123,11 @@ fn note_boot(layout: &Layout) -> io::Result<bool> {
     Ok(same)
 }
 
-/// Drops every blob that does not match its hash.
+/// Drops every blob that may not have been flushed and does not match its hash.
 fn scrub(store: &BlobStore) -> Result<(), StoreError> {
-    for (hash, len) in store.list() {
+    let everything = !store.inner.options.durable;
+    let suspects = store.list().into_iter();
+    for (hash, len) in suspects.filter(|(_, len)| everything || is_scrubbed(*len)) {
         if !store.verify(&hash)? {
             tracing::error!(%hash, len, "blob did not survive a reboot, removed");
             store.remove(&hash)?;
