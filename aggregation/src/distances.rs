@@ -142,7 +142,14 @@ fn squared_distances<S: Simd, const A: usize, const B: usize>(
             }
         }
     }
-    sums.map(|sums| sums.map(|lanes| fold(simd.lanes64(lanes))))
+    // Not `map`, which is a call that is not compiled for `S`.
+    let mut folded = [[0.0; B]; A];
+    for (folded, sums) in folded.iter_mut().zip(&sums) {
+        for (folded, lanes) in folded.iter_mut().zip(sums) {
+            *folded = fold(simd.lanes64(*lanes));
+        }
+    }
+    folded
 }
 
 /// The sum of eight lanes.

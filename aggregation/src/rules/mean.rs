@@ -84,7 +84,8 @@ impl Op for WeightedMean<'_> {
                     *sum = simd.add64(*sum, simd.mul64(weight, value));
                 }
             }
-            *out = simd.narrow(sums.map(|sum| simd.div64(sum, total)));
+            let [low, high] = sums;
+            *out = simd.narrow([simd.div64(low, total), simd.div64(high, total)]);
         }
     }
 }
