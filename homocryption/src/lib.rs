@@ -5,3 +5,5 @@
 //! - Behind the feature `tfhe`: encrypted integers and packed vectors under a public key, with
 //!   explicit noise accounting, on the `tfhe` crate.
 //! - Without any feature: ring arithmetic for private rounds, which needs no `tfhe`.
+
+pub mod ring;
