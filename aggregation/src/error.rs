@@ -5,7 +5,8 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
-use crate::rule::RuleName;
+use crate::optimizer::OptimizerName;
+use crate::params::StageName;
 
 /// The vector in which a bad value was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +18,8 @@ pub enum Origin {
     Vector,
     /// The model that the server step starts from.
     Base,
+    /// The state vector of the optimiser with this index, before or after the step.
+    State(usize),
     /// The outcome of the server step.
     Result,
 }
@@ -27,6 +30,7 @@ impl fmt::Display for Origin {
             Self::Update(index) => write!(f, "update {index}"),
             Self::Vector => f.write_str("vector"),
             Self::Base => f.write_str("base model"),
+            Self::State(index) => write!(f, "state vector {index}"),
             Self::Result => f.write_str("result of the server step"),
         }
     }
@@ -58,10 +62,10 @@ impl fmt::Display for Malformed {
 #[non_exhaustive]
 pub enum AggregationError {
     /// The rule gives no guarantee for these numbers.
-    #[error("{rule} needs {inequality}: {instance}")]
+    #[error("{stage} needs {inequality}: {instance}")]
     Infeasible {
-        /// The rule that was asked for.
-        rule: RuleName,
+        /// The rule or pre-aggregator that was asked for.
+        stage: StageName,
         /// What must hold, in the rule's symbols.
         inequality: &'static str,
         /// The same with the numbers filled in.
@@ -71,6 +75,14 @@ pub enum AggregationError {
     #[error("{count} updates exceed the limit of {limit}")]
     TooManyUpdates {
         /// Updates given.
+        count: usize,
+        /// Most that are accepted.
+        limit: usize,
+    },
+    /// More pre-aggregators than a pipeline may have.
+    #[error("{count} pre-aggregators exceed the limit of {limit}")]
+    TooManyStages {
+        /// Pre-aggregators given.
         count: usize,
         /// Most that are accepted.
         limit: usize,
@@ -87,6 +99,28 @@ pub enum AggregationError {
         len: usize,
         /// Length of update 0.
         expected: usize,
+    },
+    /// A vector of the optimiser's state has another length than the updates.
+    #[error("state vector {index} has {len} coordinates, the updates have {expected}")]
+    StateLength {
+        /// Index of the state vector.
+        index: usize,
+        /// Its length in coordinates.
+        len: usize,
+        /// Length of the updates.
+        expected: usize,
+    },
+    /// An optimiser was given more or fewer state vectors than it has.
+    #[error("{optimizer} has {expected} state vectors: {given} were given to {what}")]
+    StateCount {
+        /// The optimiser.
+        optimizer: OptimizerName,
+        /// How many it has.
+        expected: usize,
+        /// How many there were.
+        given: usize,
+        /// What they were for: `read` or `write`.
+        what: &'static str,
     },
     /// The base model's length differs from that of the updates.
     #[error("base model has {len} coordinates, the updates have {expected}")]

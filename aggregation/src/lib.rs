@@ -23,12 +23,24 @@
 //! **Hostile inputs.** Numbers of updates for which the rule's guarantee is void are refused with
 //! the inequality ([`Rule::check`]); lengths and values are checked while they are read.
 //!
+//! A [`Pipeline`] puts [pre-aggregators](pre) before a rule. Rules, with n updates (or rows):
+//!
 //! | rule | tolerates | passes over the data | work per coordinate |
 //! |---|---|---|---|
 //! | [`rules::mean`] (`fedavg`) | 0 | 1 | n multiply-adds |
+//! | [`rules::norm_clipped_mean`] | bounded influence | 2 | n multiply-adds |
 //! | [`rules::median`] | f < n/2 | 1 | O(n log² n) min/max |
 //! | [`rules::trimmed_mean`] | f < n/2 | 1 | O(n log² n) min/max |
+//! | [`rules::meamed`] | f < n/2 | 1 | O(n log² n) min/max, n - f additions |
+//! | [`rules::sign_majority`] | f < n/2 | 1 | n comparisons |
+//! | [`rules::geometric_median`] | f < n/2 | steps + 1 | 2n multiply-adds |
+//! | [`rules::centered_clipping`] | bounded influence | steps + 1 | 2n multiply-adds |
+//! | [`rules::monna`] | f < n/2, one trusted | 2 | 2n multiply-adds |
 //! | [`rules::krum`] (`krum`, `multi-krum`) | f ≤ (n-3)/2 | 2 | n(n-1)/2 multiply-adds, then 1 or m reads |
+//! | [`rules::bulyan`] | f ≤ (n-3)/4 | 2 | n(n-1)/2 multiply-adds, then O(n log² n) min/max |
+//! | [`rules::mda`] | f < n/2, (n choose f) ≤ 10⁶ | 2 | n(n-1)/2 multiply-adds |
+//! | [`rules::smea`] | f < n/2, (n choose f) ≤ 20,000 | 2 | n(n-1)/2 multiply-adds |
+//! | [`rules::caf`] | f < n/2, n ≤ 128 | 2 | n(n-1)/2 multiply-adds |
 //!
 //! ```
 //! use cifer_aggregation::{aggregate, Rule, Update};
@@ -51,26 +63,43 @@
 mod aggregate;
 pub mod attacks;
 pub mod distances;
+mod eigen;
 pub mod encoding;
 mod error;
 mod finite;
 mod mapped;
+mod mixing;
 mod network;
+pub mod optimizer;
+mod params;
+mod pipeline;
+pub mod pre;
 mod quantile;
+mod radial;
 mod rule;
 pub mod rules;
 pub mod simd;
 mod sink;
 mod source;
+mod subsets;
 mod tiles;
 
-pub use aggregate::{Report, Update, aggregate, aggregate_step};
+pub use aggregate::{
+    Report, ServerStep, Update, aggregate, aggregate_optimized, aggregate_pipeline,
+    aggregate_pipeline_step, aggregate_step,
+};
 pub use attacks::{Attack, AttackError};
 pub use encoding::Encoding;
 pub use error::{AggregationError, Malformed, Origin};
 pub use finite::check_finite;
 pub use mapped::MappedSource;
-pub use rule::{ParseRuleError, Rule, RuleName};
+pub use optimizer::{Optimizer, OptimizerName};
+pub use params::{ParseRuleError, StageName};
+pub use pipeline::{MAX_PRE_AGGREGATORS, Pipeline, Template};
+pub use pre::{PreAggregator, PreName};
+pub use rule::{
+    MAX_FILTERED, MAX_MDA_SUBSETS, MAX_SMEA, MAX_SMEA_SUBSETS, MAX_STEPS, Rule, RuleName,
+};
 pub use sink::{FileDigest, FileSink, Sink};
 pub use source::{FileSource, VectorSource};
 pub use tiles::{MAX_UPDATES, TILE};

@@ -17,10 +17,14 @@
 //! - the block: 1 KiB * n as f32 (1 MiB at n = 1024), twice that as f64 (for distances);
 //! - one tile of the base model (16 KiB);
 //!
-//! and a slot is one tile of output (16 KiB), or the n(n-1)/2 partial distances as f64 (4 MiB at n =
-//! 1024). Distances need two more sums of n(n-1)/2 f64 (8 MiB) and a sorting network has at most
-//! 20,031 comparators of 12 bytes. So the whole is below 40 MiB plus 3 MiB a thread at n = 1024, and
-//! at n = 32 it is 2 MiB plus 0.4 MiB a thread.
+//! and a slot is one tile of output (16 KiB; three with an optimiser's state), or the n(n-1)/2 partial
+//! distances as f64 (4 MiB at n = 1024). Distances need two more sums of n(n-1)/2 f64 (8 MiB) and a
+//! sorting network has at most 20,031 comparators of 12 bytes. So the whole is below 40 MiB plus 3 MiB
+//! a thread at n = 1024, and at n = 32 it is 2 MiB plus 0.4 MiB a thread.
+//!
+//! Where [pre-aggregators](crate::pre) mix the updates there is a second block for the mixed rows, of
+//! the same size at most, and the coefficients are at most n² pairs of 16 bytes (16 MiB at n = 1024,
+//! twice that between two passes, when there are no slots).
 
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
@@ -28,6 +32,7 @@ use std::sync::{Mutex, PoisonError};
 use rayon::prelude::*;
 
 use crate::error::{AggregationError, Origin};
+use crate::mixing::Mixing;
 use crate::simd::{Op, Simd, dispatch};
 use crate::source::VectorSource;
 
@@ -51,9 +56,11 @@ const WINDOW_BYTES: usize = 32 * 1024 * 1024;
 /// slowest.
 const SLOTS_PER_THREAD: usize = 32;
 
-/// The updates of one pass, checked to have the same length, with the index each is known by.
+/// The rows of one pass: updates, checked to have the same length, with the index each is known by;
+/// or mixtures of them, made while they are read.
 pub(crate) struct Inputs<'a> {
-    rows: Vec<(usize, &'a dyn VectorSource)>,
+    sources: Vec<(usize, &'a dyn VectorSource)>,
+    mixing: Option<Mixing>,
     len: usize,
 }
 
@@ -62,15 +69,15 @@ impl<'a> Inputs<'a> {
     pub(crate) fn new(
         sources: impl Iterator<Item = &'a dyn VectorSource>,
     ) -> Result<Self, AggregationError> {
-        let rows: Vec<_> = sources.enumerate().collect();
-        if rows.len() > MAX_UPDATES {
+        let sources: Vec<_> = sources.enumerate().collect();
+        if sources.len() > MAX_UPDATES {
             return Err(AggregationError::TooManyUpdates {
-                count: rows.len(),
+                count: sources.len(),
                 limit: MAX_UPDATES,
             });
         }
-        let expected = rows.first().map_or(0, |(_, source)| source.len());
-        for (contributor, source) in &rows {
+        let expected = sources.first().map_or(0, |(_, source)| source.len());
+        for (contributor, source) in &sources {
             if source.len() != expected {
                 let (contributor, len) = (*contributor, source.len());
                 return Err(AggregationError::LengthMismatch {
@@ -84,22 +91,85 @@ impl<'a> Inputs<'a> {
             return Err(AggregationError::Empty);
         }
         Ok(Self {
-            rows,
+            sources,
+            mixing: None,
             len: expected,
         })
     }
 
-    /// The updates at these positions, known by the index they had before.
+    /// The rows at these positions; updates are known by the index they had before.
     pub(crate) fn subset(&self, positions: &[usize]) -> Self {
+        match &self.mixing {
+            Some(mixing) => self.mixed(mixing.subset(positions)),
+            None => self.sources_at(positions),
+        }
+    }
+
+    /// The updates at these positions, whatever was mixed of them.
+    pub(crate) fn sources_at(&self, positions: &[usize]) -> Self {
         Self {
-            rows: positions.iter().map(|&p| self.rows[p]).collect(),
+            sources: positions.iter().map(|&p| self.sources[p]).collect(),
+            mixing: None,
             len: self.len,
         }
     }
 
-    /// Number of updates.
+    /// Row i times `factors[i]`.
+    pub(crate) fn scaled(&self, factors: &[f64]) -> Self {
+        match factors.iter().all(|factor| *factor == 1.0) {
+            true => self.mixed_or_plain(self.mixing.clone()),
+            false => self.mixed(self.mixing().scaled(factors)),
+        }
+    }
+
+    /// The means of these groups of rows; groups are ascending and not empty.
+    pub(crate) fn averaged(&self, groups: &[Vec<usize>]) -> Self {
+        self.mixed(self.mixing().averaged(groups, self.sources.len()))
+    }
+
+    fn mixing(&self) -> Mixing {
+        let identity = || Mixing::identity(self.sources.len());
+        self.mixing.clone().unwrap_or_else(identity)
+    }
+
+    fn mixed(&self, mixing: Mixing) -> Self {
+        self.mixed_or_plain(Some(mixing))
+    }
+
+    fn mixed_or_plain(&self, mixing: Option<Mixing>) -> Self {
+        Self {
+            sources: self.sources.clone(),
+            mixing,
+            len: self.len,
+        }
+    }
+
+    /// Number of rows.
     pub(crate) fn count(&self) -> usize {
-        self.rows.len()
+        let mixed = self.mixing.as_ref().map(Mixing::count);
+        mixed.unwrap_or(self.sources.len())
+    }
+
+    /// Whether rows are something else than updates.
+    pub(crate) fn is_mixed(&self) -> bool {
+        self.mixing.is_some()
+    }
+
+    /// Coefficient of every update in `Σ weights[i] · row i`.
+    pub(crate) fn coefficients(&self, weights: &[f64]) -> Vec<f64> {
+        match &self.mixing {
+            Some(mixing) => mixing.combined(weights, self.sources.len()),
+            None => weights.to_vec(),
+        }
+    }
+
+    /// Indices of the updates that the rows depend on, ascending.
+    pub(crate) fn support(&self) -> Vec<usize> {
+        let positions = match &self.mixing {
+            Some(mixing) => mixing.support(self.sources.len()),
+            None => (0..self.sources.len()).collect(),
+        };
+        positions.into_iter().map(|p| self.sources[p].0).collect()
     }
 
     /// Length of each update in coordinates.
@@ -109,23 +179,23 @@ impl<'a> Inputs<'a> {
 
     /// Coordinates per read: a multiple of [`BLOCK`], at most a tile.
     fn span(&self) -> usize {
-        let fits = SPAN_BYTES / (size_of::<f32>() * self.count());
+        let fits = SPAN_BYTES / (size_of::<f32>() * self.sources.len());
         (fits / BLOCK * BLOCK).clamp(BLOCK, TILE)
     }
 
     /// Calls `work` for each block of `tile` in order, with n full rows and the coordinates they
     /// stand for. Rows beyond the end of the vector are padded with zero.
-    pub(crate) fn for_each_block<T: From<f32> + Copy>(
+    pub(crate) fn for_each_block<T: From<f32> + Into<f64> + Copy>(
         &self,
         tile: Range<usize>,
         scratch: &mut Scratch<T>,
         mut work: impl FnMut(&mut [[T; BLOCK]], Range<usize>),
     ) -> Result<(), AggregationError> {
         let span = self.span();
-        let Scratch { raw, block } = scratch;
+        let Scratch { raw, block, mixed } = scratch;
         for start in tile.clone().step_by(span) {
             let end = tile.end.min(start + span);
-            for ((index, source), row) in self.rows.iter().zip(raw.chunks_exact_mut(span)) {
+            for ((index, source), row) in self.sources.iter().zip(raw.chunks_exact_mut(span)) {
                 if source.as_slice().is_none() {
                     let read = source.read(start, &mut row[..end - start]);
                     read.map_err(|error| error.in_update(*index))?;
@@ -133,7 +203,7 @@ impl<'a> Inputs<'a> {
             }
             for from in (start..end).step_by(BLOCK) {
                 let part = from..end.min(from + BLOCK);
-                for (i, (index, source)) in self.rows.iter().enumerate() {
+                for (i, (index, source)) in self.sources.iter().enumerate() {
                     let values = match source.as_slice() {
                         Some(all) => &all[part.clone()],
                         None => &raw[i * span + from - start..][..part.len()],
@@ -144,7 +214,13 @@ impl<'a> Inputs<'a> {
                         value: values[at],
                     })?;
                 }
-                work(block, part);
+                match &self.mixing {
+                    Some(mixing) => {
+                        mixing.apply(block, mixed);
+                        work(mixed, part);
+                    }
+                    None => work(block, part),
+                }
             }
         }
         Ok(())
@@ -155,22 +231,28 @@ impl<'a> Inputs<'a> {
 pub(crate) struct Scratch<T> {
     raw: Vec<f32>,
     block: Vec<[T; BLOCK]>,
+    /// Empty when rows are updates.
+    mixed: Vec<[T; BLOCK]>,
 }
 
 impl<T: From<f32> + Copy> Scratch<T> {
     /// Buffers for these inputs. Memory in which a source already lies is not reserved again.
     pub(crate) fn new(inputs: &Inputs<'_>) -> Self {
-        let n = inputs.count();
+        let n = inputs.sources.len();
+        let mixed = inputs.mixing.as_ref().map_or(0, Mixing::count);
         Self {
             raw: vec![0.0; n * inputs.span()],
             block: vec![[T::from(0.0); BLOCK]; n],
+            mixed: vec![[T::from(0.0); BLOCK]; mixed],
         }
     }
 
     /// Bytes that `new` takes.
     #[cfg(test)]
     pub(crate) fn size_bytes(inputs: &Inputs<'_>) -> usize {
-        inputs.count() * (inputs.span() * size_of::<f32>() + BLOCK * size_of::<T>())
+        let mixed = inputs.mixing.as_ref().map_or(0, Mixing::count);
+        let row = BLOCK * size_of::<T>();
+        inputs.sources.len() * (inputs.span() * size_of::<f32>() + row) + mixed * row
     }
 }
 

@@ -18,35 +18,25 @@
 //! [distances](crate::distances), then one read of the selected updates. Memory n(n-1)/2 f64,
 //! whatever the length.
 
+use crate::aggregate::Plan;
 use crate::distances::Distances;
 use crate::error::AggregationError;
 use crate::tiles::Inputs;
 
-/// The outcome of the first pass.
-pub(crate) struct Selection {
-    /// Indices of the m updates with the lowest scores, ascending.
-    pub(crate) selected: Vec<usize>,
-    /// Score of every update.
-    pub(crate) scores: Vec<f64>,
-}
-
-/// Selects `m` of the inputs. The rule's inequalities hold already.
-pub(crate) fn select(
-    inputs: &Inputs<'_>,
-    f: usize,
-    m: usize,
-) -> Result<Selection, AggregationError> {
+/// Selects `m` of the rows. The rule's inequalities hold already.
+pub(super) fn plan(inputs: &Inputs<'_>, f: usize, m: usize) -> Result<Plan, AggregationError> {
+    let n = inputs.count();
     let distances = Distances::compute(inputs)?;
-    let scores = scores(&distances, inputs.count(), f);
-    let mut order: Vec<usize> = (0..scores.len()).collect();
+    let scores = scores(&distances, n, f);
+    let mut order: Vec<usize> = (0..n).collect();
     // A stable sort: equal scores stay in index order.
     order.sort_by(|&a, &b| scores[a].total_cmp(&scores[b]));
-    let mut selected = order[..m].to_vec();
-    selected.sort_unstable();
-    Ok(Selection { selected, scores })
+    order.truncate(m);
+    Ok(Plan::mean_of(&order, n).with_scores(scores))
 }
 
-fn scores(distances: &Distances, n: usize, f: usize) -> Vec<f64> {
+/// The score of every row.
+pub(super) fn scores(distances: &Distances, n: usize, f: usize) -> Vec<f64> {
     let mut row = Vec::with_capacity(n - 1);
     (0..n)
         .map(|i| {

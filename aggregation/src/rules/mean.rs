@@ -12,32 +12,33 @@
 //!
 //! **Cost.** One pass, n multiply-adds per coordinate: bound by memory bandwidth.
 
+use crate::aggregate::Plan;
 use crate::error::AggregationError;
 use crate::rules::Kernel;
 use crate::simd::{Op, Simd, dispatch};
 use crate::tiles::BLOCK;
 
-/// The weighted mean of all rows.
+/// The plan for these weights, capped already.
+pub(super) fn plan(weights: &[u64]) -> Result<Plan, AggregationError> {
+    // At most 1024 weights of 64 bits: no overflow.
+    let total: u128 = weights.iter().map(|&w| u128::from(w)).sum();
+    if total == 0 {
+        let count = weights.len();
+        return Err(AggregationError::ZeroWeight { count });
+    }
+    let weights = weights.iter().map(|&w| w as f64).collect();
+    Ok(Plan::first_sum(weights, total as f64))
+}
+
+/// A weighted sum of all rows, divided by a total. All rules but the coordinate-wise ones end in it.
 pub(crate) struct Mean {
     weights: Vec<f64>,
     total: f64,
 }
 
 impl Mean {
-    /// # Errors
-    /// [`AggregationError::ZeroWeight`].
-    pub(crate) fn new(weights: &[u64]) -> Result<Self, AggregationError> {
-        // At most 1024 weights of 64 bits: no overflow.
-        let total: u128 = weights.iter().map(|&w| u128::from(w)).sum();
-        if total == 0 {
-            return Err(AggregationError::ZeroWeight {
-                count: weights.len(),
-            });
-        }
-        Ok(Self {
-            weights: weights.iter().map(|&w| w as f64).collect(),
-            total: total as f64,
-        })
+    pub(crate) fn new(weights: Vec<f64>, total: f64) -> Self {
+        Self { weights, total }
     }
 }
 

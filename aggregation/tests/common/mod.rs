@@ -1,7 +1,12 @@
 //! Inputs and plain float64 references that the tests share.
 #![allow(dead_code, missing_docs, unreachable_pub)]
 
-use cifer_aggregation::{AggregationError, Report, Rule, Update, VectorSource, aggregate};
+pub mod reference;
+
+use cifer_aggregation::{
+    AggregationError, Pipeline, Report, Rule, RuleName, Update, VectorSource, aggregate,
+    aggregate_pipeline,
+};
 
 /// Whole numbers from a fixed generator (SplitMix64) as f32 in [-1, 1): the same on every machine.
 pub fn vector(seed: u64, len: usize) -> Vec<f32> {
@@ -45,7 +50,46 @@ pub fn ok<S: VectorSource>(rule: Rule, sources: &[S]) -> Vec<f32> {
     run(rule, sources).unwrap().0
 }
 
-/// Every rule with parameters that hold for n updates.
+/// The seed of all pipelines in tests.
+pub const SEED: [u8; 32] = [42; 32];
+
+pub fn run_pipeline<S: VectorSource>(
+    pipeline: &Pipeline,
+    sources: &[S],
+) -> Result<(Vec<f32>, Report), AggregationError> {
+    let mut out = Vec::new();
+    let report = aggregate_pipeline(pipeline, &SEED, &updates(sources), &mut out)?;
+    Ok((out, report))
+}
+
+/// Every rule alone, and behind every pre-aggregator and some chains of them, with parameters that
+/// hold for n updates.
+pub fn pipelines(n: usize) -> Vec<Pipeline> {
+    let fronts = [
+        "",
+        "clip:radius=1.5,",
+        "arc,",
+        "nnm,",
+        "bucketing:s=2,",
+        "arc,nnm,",
+        "clip:radius=3,bucketing:s=2,nnm:f=0,arc:f=0,",
+    ];
+    let mut all = Vec::new();
+    for f in [0, 1, n / 4, n.saturating_sub(1) / 2] {
+        for front in fronts {
+            for name in RuleName::ALL {
+                let text = format!("{front}{name}");
+                let pipeline = Pipeline::for_numbers(&text, n as u32, f as u32).unwrap();
+                if pipeline.check(n).is_ok() && !all.contains(&pipeline) {
+                    all.push(pipeline);
+                }
+            }
+        }
+    }
+    all
+}
+
+/// The first five rules with parameters that hold for n updates.
 pub fn rules(n: usize) -> Vec<Rule> {
     let n = n as u32;
     let mut rules = vec![
