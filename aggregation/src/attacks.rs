@@ -1,17 +1,27 @@
 //! Attacks on a round, for tests and for trial networks: what a Byzantine contributor sends instead
 //! of its honest update.
 //!
-//! The attacks know what their papers let them know: their own honest update, or the updates of the
-//! honest contributors. Means and deviations are f64 over contributors in order, so an attack is as
-//! reproducible as a rule.
+//! The attacks know what their papers let them know: their own honest update, the updates of the
+//! honest contributors, and (the optimised ones) the rule that the network runs. Means, deviations and
+//! distances are f64 in a fixed order, so an attack is as reproducible as a rule. One file each.
 
 use std::fmt;
 use std::str::FromStr;
 
-use rand_chacha::ChaCha12Rng;
-use rand_chacha::rand_core::{RngCore, SeedableRng};
+mod alie;
+mod envelope;
+mod error;
+mod extreme;
+mod gaussian;
+mod honest;
+mod ipm;
+mod knowledge;
+mod mimic;
+mod scaled;
+mod search;
 
-use crate::quantile::normal_quantile;
+pub use error::AttackError;
+pub use knowledge::{Defence, Knowledge};
 
 /// What a Byzantine contributor does.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -47,58 +57,44 @@ pub enum Attack {
     Nan,
     /// No attack.
     None,
-}
-
-/// What the attackers know and how many they are.
-#[derive(Clone, Copy, Debug)]
-pub struct Knowledge<'a> {
-    /// The update that this contributor would send if it were honest.
-    pub own: &'a [f32],
-    /// Updates of honest contributors, or the attackers' estimate of them; used by `ipm` and `alie`.
-    pub honest: &'a [Vec<f32>],
-    /// Contributors in all.
-    pub n: usize,
-    /// Byzantine ones among them.
-    pub f: usize,
-    /// Seed of random attacks; different for each attacker and round.
-    pub seed: u64,
-}
-
-/// Why an attack could not be named or computed.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum AttackError {
-    /// No attack has this name.
-    #[error(
-        "unknown attack {0:?}: expected sign-flip, alie, ipm, gaussian, label-flip, nan or none"
-    )]
-    Unknown(String),
-    /// The attack needs the updates of honest contributors.
-    #[error("{0} needs at least one honest update to look at")]
-    NoHonest(&'static str),
-    /// An honest update has another length than the attacker's own.
-    #[error("honest update {index} has {len} coordinates, expected {expected}")]
-    Length {
-        /// Its index.
-        index: usize,
-        /// Its length.
-        len: usize,
-        /// Length of the attacker's own update.
-        expected: usize,
+    /// Inner-product manipulation with the tau that moves the network's own rule farthest from the
+    /// honest mean, found by a line search of 20 aggregations. Allouah et al., *Fixing by Mixing*,
+    /// AISTATS 2023; `Optimal_InnerProductManipulation` of ByzFL.
+    OptimalInnerProduct,
+    /// A little is enough with the z that moves the network's own rule farthest from the honest
+    /// mean; same search and source, `Optimal_ALittleIsEnough` of ByzFL with the sign of
+    /// [`Attack::Alie`].
+    OptimalAlie,
+    /// The update of one honest contributor, sent again by every attacker: it passes every filter, and
+    /// what is heterogeneous between honest contributors is learned wrongly. Karimireddy et al.,
+    /// *Byzantine-Robust Learning on Heterogeneous Datasets via Bucketing*, ICLR 2022.
+    Mimic {
+        /// Index of the contributor among the honest ones, 0 by default.
+        target: usize,
     },
-    /// ALIE without honest contributors.
-    #[error("alie needs f < n: n = {n}, f = {f}")]
-    Numbers {
-        /// Contributors in all.
-        n: usize,
-        /// Byzantine ones among them.
-        f: usize,
+    /// The largest finite f32 in every coordinate. ByzFL's `Inf` sends true infinities, which a node
+    /// rejects before they count, exactly as [`Attack::Nan`]; this is the largest value that a rule sees.
+    Infinity,
+    /// `mean - gamma * deviation` with the largest gamma for which no honest update is farther from
+    /// it than the farthest two honest updates are from each other. Shejwalkar and Houmansadr,
+    /// *Manipulating the Byzantine*, NDSS 2021.
+    MinMax,
+    /// `mean - gamma * deviation` with the largest gamma for which the squared distances to the honest
+    /// updates do not sum to more than those of the honest update with the largest such sum. The same
+    /// paper.
+    MinSum,
+    /// Model replacement: the trainer learns from wrong labels, and the update is scaled so that
+    /// in a mean the attackers' model replaces everybody's. Bagdasaryan et al., *How to Backdoor
+    /// Federated Learning*, AISTATS 2020, equation 3.
+    Scaling {
+        /// Factor; by default n / f, the attackers sharing the work.
+        factor: Option<f64>,
     },
 }
 
 impl Attack {
     /// Every attack with its default strength.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 14] = [
         Self::SignFlip { scale: 4.0 },
         Self::Alie { z: None },
         Self::InnerProduct { tau: 3.0 },
@@ -106,6 +102,13 @@ impl Attack {
         Self::LabelFlip,
         Self::Nan,
         Self::None,
+        Self::OptimalInnerProduct,
+        Self::OptimalAlie,
+        Self::Mimic { target: 0 },
+        Self::Infinity,
+        Self::MinMax,
+        Self::MinSum,
+        Self::Scaling { factor: None },
     ];
 
     /// The name as users write it.
@@ -118,10 +121,18 @@ impl Attack {
             Self::LabelFlip => "label-flip",
             Self::Nan => "nan",
             Self::None => "none",
+            Self::OptimalInnerProduct => "opt-ipm",
+            Self::OptimalAlie => "opt-alie",
+            Self::Mimic { .. } => "mimic",
+            Self::Infinity => "infinity",
+            Self::MinMax => "min-max",
+            Self::MinSum => "min-sum",
+            Self::Scaling { .. } => "scaling",
         }
     }
 
-    /// The same attack with its scale, tau, z or sigma set; the others have no strength.
+    /// The same attack with its scale, tau, z, sigma, factor or target set (a target is rounded
+    /// down); the others have no strength.
     #[must_use]
     pub fn with_scale(self, value: f64) -> Self {
         match self {
@@ -129,76 +140,87 @@ impl Attack {
             Self::InnerProduct { .. } => Self::InnerProduct { tau: value },
             Self::Alie { .. } => Self::Alie { z: Some(value) },
             Self::Gaussian { .. } => Self::Gaussian { sigma: value },
-            Self::LabelFlip | Self::Nan | Self::None => self,
+            Self::Scaling { .. } => Self::Scaling {
+                factor: Some(value),
+            },
+            // `as` saturates, and makes zero of NaN; a target that does not exist is refused later.
+            Self::Mimic { .. } => Self::Mimic {
+                target: value as usize,
+            },
+            Self::LabelFlip
+            | Self::Nan
+            | Self::None
+            | Self::OptimalInnerProduct
+            | Self::OptimalAlie
+            | Self::Infinity
+            | Self::MinMax
+            | Self::MinSum => self,
         }
     }
 
     /// True when the attack is made by training on wrong labels.
     pub fn flips_labels(&self) -> bool {
-        matches!(self, Self::LabelFlip)
+        matches!(self, Self::LabelFlip | Self::Scaling { .. })
+    }
+
+    /// True when the attack looks at [`Knowledge::honest`].
+    pub fn sees_honest(&self) -> bool {
+        match self {
+            Self::InnerProduct { .. }
+            | Self::Alie { .. }
+            | Self::OptimalInnerProduct
+            | Self::OptimalAlie
+            | Self::Mimic { .. }
+            | Self::MinMax
+            | Self::MinSum => true,
+            Self::SignFlip { .. }
+            | Self::Gaussian { .. }
+            | Self::LabelFlip
+            | Self::Nan
+            | Self::None
+            | Self::Infinity
+            | Self::Scaling { .. } => false,
+        }
+    }
+
+    /// True when the attack looks at [`Knowledge::defence`].
+    pub fn sees_defence(&self) -> bool {
+        matches!(self, Self::OptimalInnerProduct | Self::OptimalAlie)
     }
 
     /// The vector that the attacker sends, as long as its own update.
     ///
     /// # Errors
-    /// [`AttackError`] when the honest updates are missing or of different lengths, or when no
-    /// contributor is honest.
+    /// [`AttackError`] when what the attack looks at is missing or does not fit together.
     pub fn forge(&self, known: &Knowledge<'_>) -> Result<Vec<f32>, AttackError> {
-        let own = known.own;
+        if self.sees_honest() {
+            honest::check(self.name(), known)?;
+        }
         match *self {
-            Self::SignFlip { scale } => Ok(own
-                .iter()
-                .map(|x| (-scale * f64::from(*x)) as f32)
-                .collect()),
-            Self::InnerProduct { tau } => {
-                self.per_coordinate(known, |values| -tau * mean_and_deviation(values).0)
-            }
+            Self::SignFlip { scale } => Ok(scaled::forge(known.own, -scale)),
+            Self::InnerProduct { tau } => Ok(ipm::forge(known, tau)),
             Self::Alie { z } => {
-                let z = z.map_or_else(|| alie_z(known.n, known.f), Ok)?;
-                self.per_coordinate(known, |values| {
-                    let (mean, deviation) = mean_and_deviation(values);
-                    mean - z * deviation
-                })
+                let z = z.map_or_else(|| alie::largest_z(known.n, known.f), Ok)?;
+                Ok(alie::forge(known, z))
             }
-            Self::Gaussian { sigma } => {
-                let mut rng = ChaCha12Rng::seed_from_u64(known.seed);
-                Ok(own
-                    .iter()
-                    .map(|_| (sigma * normal(&mut rng)) as f32)
-                    .collect())
-            }
-            Self::Nan => Ok(vec![f32::NAN; own.len()]),
-            Self::LabelFlip | Self::None => Ok(own.to_vec()),
-        }
-    }
-
-    /// Applies `forge` to the honest values of every coordinate.
-    fn per_coordinate(
-        &self,
-        known: &Knowledge<'_>,
-        forge: impl Fn(&[f64]) -> f64,
-    ) -> Result<Vec<f32>, AttackError> {
-        let expected = known.own.len();
-        if known.honest.is_empty() {
-            return Err(AttackError::NoHonest(self.name()));
-        }
-        for (index, update) in known.honest.iter().enumerate() {
-            if update.len() != expected {
-                return Err(AttackError::Length {
-                    index,
-                    len: update.len(),
-                    expected,
-                });
+            Self::Gaussian { sigma } => Ok(gaussian::forge(known, sigma)),
+            Self::LabelFlip | Self::None => Ok(known.own.to_vec()),
+            Self::Nan => Ok(vec![extreme::NAN; known.own.len()]),
+            Self::Infinity => Ok(vec![extreme::LARGEST; known.own.len()]),
+            Self::OptimalInnerProduct => search::strongest(self.name(), known, ipm::forge),
+            Self::OptimalAlie => search::strongest(self.name(), known, alie::forge),
+            Self::Mimic { target } => mimic::forge(known, target),
+            Self::MinMax => Ok(envelope::min_max(known)),
+            Self::MinSum => Ok(envelope::min_sum(known)),
+            Self::Scaling { factor } => {
+                let factor = match factor {
+                    Some(factor) => factor,
+                    None if known.f == 0 => return Err(AttackError::NoAttackers(self.name())),
+                    None => known.n as f64 / known.f as f64,
+                };
+                Ok(scaled::forge(known.own, factor))
             }
         }
-        let mut values = vec![0.0; known.honest.len()];
-        let forged = (0..expected).map(|k| {
-            for (value, update) in values.iter_mut().zip(known.honest) {
-                *value = f64::from(update[k]);
-            }
-            forge(&values) as f32
-        });
-        Ok(forged.collect())
     }
 }
 
@@ -216,31 +238,4 @@ impl FromStr for Attack {
         let known = Self::ALL.into_iter().find(|attack| attack.name() == text);
         known.ok_or_else(|| AttackError::Unknown(text.chars().take(40).collect()))
     }
-}
-
-/// The paper's `z_max`: the attackers need `s = ⌊n/2 + 1⌋ - f` honest supporters, so z is where a
-/// share `(n - f - s) / (n - f)` of the honest values lies below.
-fn alie_z(n: usize, f: usize) -> Result<f64, AttackError> {
-    let honest = n.checked_sub(f).filter(|&honest| honest > 0);
-    let honest = honest.ok_or(AttackError::Numbers { n, f })?;
-    // Attackers in the majority need nobody; one supporter keeps z finite.
-    let supporters = (n / 2 + 1).saturating_sub(f).clamp(1, honest);
-    let share = (honest - supporters) as f64 / honest as f64;
-    Ok(normal_quantile(share.max(1e-6)))
-}
-
-/// Mean and sample standard deviation (zero for one value).
-fn mean_and_deviation(values: &[f64]) -> (f64, f64) {
-    let count = values.len() as f64;
-    let mean = values.iter().sum::<f64>() / count;
-    if values.len() < 2 {
-        return (mean, 0.0);
-    }
-    let squares: f64 = values.iter().map(|x| (x - mean) * (x - mean)).sum();
-    (mean, (squares / (count - 1.0)).sqrt())
-}
-
-/// One standard normal number, by inversion of a uniform one.
-fn normal(rng: &mut ChaCha12Rng) -> f64 {
-    normal_quantile((f64::from(rng.next_u32()) + 0.5) / 4_294_967_296.0)
 }

@@ -5,6 +5,9 @@ mod common;
 use cifer_aggregation::attacks::Knowledge;
 use cifer_aggregation::{Attack, Rule, RuleName};
 
+/// The rule that the optimised attacks try their strength on.
+const TRIMMED: Rule = Rule::TrimmedMean { f: 3 };
+
 /// Ten contributors: honest ones around (1, 1, …) with noise, the last three attack.
 fn round(attack: Attack) -> Vec<Vec<f32>> {
     let near_one = |seed| {
@@ -23,6 +26,7 @@ fn round(attack: Attack) -> Vec<Vec<f32>> {
             n: 10,
             f: 3,
             seed: i as u64,
+            defence: Some(&TRIMMED),
         };
         *update = attack.forge(&known).unwrap();
     }
@@ -68,6 +72,7 @@ fn forged_vectors_are_what_they_should_be() {
         n: 10,
         f: 3,
         seed: 5,
+        defence: None,
     };
     let forge = |attack: Attack| attack.forge(&known).unwrap();
     assert_eq!(forge("sign-flip".parse().unwrap()), [-8.0, 4.0]);
@@ -101,6 +106,7 @@ fn gaussian_noise_has_its_deviation_and_depends_on_the_seed() {
             n: 1,
             f: 0,
             seed,
+            defence: None,
         };
         Attack::Gaussian { sigma: 3.0 }.forge(&known).unwrap()
     };
@@ -124,6 +130,7 @@ fn attacks_without_what_they_need_are_errors() {
         n: 10,
         f: 3,
         seed: 0,
+        defence: None,
     };
     let alie = Attack::Alie { z: None };
     assert_eq!(
@@ -155,7 +162,8 @@ fn attacks_without_what_they_need_are_errors() {
     for attack in Attack::ALL {
         assert_eq!(attack.name().parse(), Ok(attack));
     }
-    assert!("sign_flip".parse::<Attack>().is_err());
+    let unknown = "sign_flip".parse::<Attack>().unwrap_err().to_string();
+    assert!(unknown.contains("min-max"), "{unknown}");
 }
 
 #[test]
@@ -170,6 +178,7 @@ fn alie_is_finite_for_all_numbers() {
                 n,
                 f,
                 seed: 0,
+                defence: None,
             };
             let forged = Attack::Alie { z: None }.forge(&known).unwrap();
             assert!(forged[0].is_finite(), "n = {n}, f = {f}");

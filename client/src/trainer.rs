@@ -2,7 +2,8 @@
 //! is allowed.
 
 use bytes::Bytes;
-use cifer_aggregation::{Attack, attacks::Knowledge};
+use cifer_aggregation::attacks::{Defence, Knowledge};
+use cifer_aggregation::{Attack, Rule};
 use cifer_chain::{Metrics, RoundId};
 use cifer_genesis::document::Task;
 use cifer_training::{Dataset, FederatedTask, TaskSpec};
@@ -31,6 +32,8 @@ pub struct Trainer {
     shard: Dataset,
     /// Index and shard of the honest contributors; only for attacks that look at them.
     honest: Vec<(usize, Dataset)>,
+    /// What the validators run; optimised attacks try their strength on it.
+    defence: Option<Rule>,
 }
 
 /// What training gave.
@@ -59,11 +62,11 @@ impl Trainer {
         if config.attack.flips_labels() {
             shard = shard.with_flipped_labels();
         }
-        let omniscient = matches!(
-            config.attack,
-            Attack::Alie { .. } | Attack::InnerProduct { .. }
-        );
-        let others = if omniscient { honest_count(&config) } else { 0 };
+        let others = if config.attack.sees_honest() {
+            honest_count(&config)
+        } else {
+            0
+        };
         let honest = (0..others).map(|index| Ok((index, federated.shard(index)?)));
         let honest = honest.collect::<Result<_, ClientError>>()?;
         Ok(Self {
@@ -71,6 +74,7 @@ impl Trainer {
             task: federated,
             shard,
             honest,
+            defence: defence(task),
         })
     }
 
@@ -99,6 +103,7 @@ impl Trainer {
             n: self.config.spec.contributors,
             f: self.config.byzantine,
             seed: self.attack_seed(round),
+            defence: self.defence.as_ref().map(|p| p as &dyn Defence),
         };
         let sent = self.config.attack.forge(&known)?;
         let payload: Vec<u8> = sent.iter().flat_map(|value| value.to_le_bytes()).collect();
@@ -134,6 +139,12 @@ impl TrainedUpdate {
             accuracy_ppm,
         }
     }
+}
+
+/// The task's rule as the aggregation crate has it: both read and write the same table.
+fn defence(task: &Task) -> Option<Rule> {
+    let table = serde_json::to_value(&task.rule).ok()?;
+    serde_json::from_value(table).ok()
 }
 
 const fn honest_count(config: &TrainerConfig) -> usize {

@@ -188,6 +188,9 @@ async fn every_attack_can_be_sent() {
         Attack::Alie { z: None },
         Attack::InnerProduct { tau: 3.0 },
         Attack::LabelFlip,
+        Attack::OptimalAlie,
+        Attack::MinSum,
+        Attack::Scaling { factor: None },
     ] {
         let setup = Setup::new(digits(), &[Lie::None]).await;
         for (result, _) in train(&setup, attack).await {

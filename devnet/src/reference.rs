@@ -2,7 +2,7 @@
 //! without the network. A payload with NaN breaks such a mean, as it would a server that does not
 //! look; that is the point of showing it.
 
-use cifer_aggregation::{Attack, attacks::Knowledge};
+use cifer_aggregation::{Attack, Rule, attacks::Knowledge};
 use cifer_training::{Dataset, FederatedTask};
 
 use crate::{DevnetError, DevnetOptions};
@@ -53,6 +53,10 @@ fn step(
         .filter(|(index, _)| *index < honest_count)
         .map(|(_, update)| update.delta.clone())
         .collect();
+    // The model is wrecked beyond training, and attackers have nobody to look at: it stays as it is.
+    if honest.is_empty() {
+        return Ok(());
+    }
     let (mut sum, mut weight) = (vec![0.0_f64; model.len()], 0.0_f64);
     for (index, update) in updates {
         let delta = if index >= honest_count && options.attack != Attack::None {
@@ -62,6 +66,7 @@ fn step(
                 n: options.contributors,
                 f: options.byzantine,
                 seed: options.seed ^ (round << 16) ^ index as u64,
+                defence: Some(&Rule::FedAvg { weight_cap: 1 }),
             })?
         } else {
             update.delta

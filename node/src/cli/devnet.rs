@@ -21,7 +21,8 @@ pub(crate) struct Args {
     /// Attackers among the contributors
     #[arg(long, value_name = "N", default_value_t = 3)]
     byzantine: usize,
-    /// What they do: sign-flip, alie, ipm, gaussian, label-flip, nan or none
+    /// What they do: sign-flip, alie, ipm, gaussian, label-flip, nan, none, opt-ipm, opt-alie, mimic, infinity,
+    /// min-max, min-sum or scaling
     #[arg(long, default_value = "sign-flip")]
     attack: Attack,
     /// Strength of the attack

@@ -267,7 +267,8 @@ pub const SETTINGS: &[Setting] = &[
         "contribute.attack",
         Text,
         Some("none"),
-        "For tests: sign-flip, alie, ipm, gaussian, label-flip, nan or none",
+        "For tests: sign-flip, alie, ipm, gaussian, label-flip, nan, none, opt-ipm, opt-alie, mimic, \
+         infinity, min-max, min-sum or scaling",
     ),
     setting(
         "contribute.attack_scale",
