@@ -66,6 +66,8 @@ pub mod distances;
 mod eigen;
 pub mod encoding;
 mod error;
+#[cfg(feature = "files")]
+pub mod files;
 mod finite;
 mod mapped;
 mod mixing;
