@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use cifer_aggregation::attacks::{Defence, Knowledge};
-use cifer_aggregation::{Attack, Rule};
+use cifer_aggregation::{Attack, Pipeline};
 use cifer_chain::{Metrics, RoundId};
 use cifer_genesis::document::Task;
 use cifer_training::{Dataset, FederatedTask, TaskSpec};
@@ -33,7 +33,7 @@ pub struct Trainer {
     /// Index and shard of the honest contributors; only for attacks that look at them.
     honest: Vec<(usize, Dataset)>,
     /// What the validators run; optimised attacks try their strength on it.
-    defence: Option<Rule>,
+    defence: Option<Pipeline>,
 }
 
 /// What training gave.
@@ -142,7 +142,7 @@ impl TrainedUpdate {
 }
 
 /// The task's rule as the aggregation crate has it: both read and write the same table.
-fn defence(task: &Task) -> Option<Rule> {
+fn defence(task: &Task) -> Option<Pipeline> {
     let table = serde_json::to_value(&task.rule).ok()?;
     serde_json::from_value(table).ok()
 }

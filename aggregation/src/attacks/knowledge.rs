@@ -2,8 +2,9 @@
 
 use std::fmt;
 
-use crate::aggregate::{Update, aggregate};
+use crate::aggregate::{Update, aggregate_pipeline};
 use crate::error::AggregationError;
+use crate::pipeline::Pipeline;
 use crate::rule::Rule;
 
 /// What the attackers know and how many they are.
@@ -36,12 +37,19 @@ pub trait Defence: fmt::Debug + Sync {
 
 impl Defence for Rule {
     fn defend(&self, updates: &[&[f32]]) -> Result<Vec<f32>, AggregationError> {
+        Pipeline::from(*self).defend(updates)
+    }
+}
+
+/// What bucketing draws is not known to attackers: they try one draw.
+impl Defence for Pipeline {
+    fn defend(&self, updates: &[&[f32]]) -> Result<Vec<f32>, AggregationError> {
         let updates: Vec<Update<'_>> = updates
             .iter()
             .map(|source| Update { source, weight: 1 })
             .collect();
         let mut out = Vec::new();
-        aggregate(self, &updates, &mut out)?;
+        aggregate_pipeline(self, &[0; 32], &updates, &mut out)?;
         Ok(out)
     }
 }
