@@ -10,6 +10,7 @@ mod genesis;
 mod global;
 mod init;
 mod keys;
+mod lab;
 mod outcome;
 mod output;
 mod query;
@@ -63,6 +64,8 @@ enum Command {
     Contribute(contribute::Args),
     /// Run a whole network on this machine and show it learn
     Devnet(devnet::Args),
+    /// Train under attack in this process: pipelines, attacks and heterogeneity against each other
+    Lab(lab::Args),
     /// Ask nodes how they are
     Status(status::Args),
     /// Ask nodes about blocks, rounds, models and proofs
@@ -94,6 +97,7 @@ fn run(global: &Global, command: Command) -> eyre::Result<()> {
         Command::Start(args) => start::run(global, args),
         Command::Contribute(args) => contribute::run(global, args),
         Command::Devnet(args) => devnet::run(global, args),
+        Command::Lab(args) => lab::run(global, args),
         Command::Status(args) => status::run(global, args),
         Command::Query(command) => query::run(global, command),
         Command::Verify(args) => verify::run(global, args),

@@ -90,6 +90,7 @@ fn every_command_has_help() {
         "verify",
         "config show",
         "completions",
+        "lab",
         "version",
     ] {
         let help = sandbox.run(&format!("{line} --help")).ok();

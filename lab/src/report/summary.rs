@@ -1,0 +1,212 @@
+//! Cells of one defence, partition, number of attackers and attack, averaged over the seeds.
+
+use std::collections::BTreeMap;
+
+use crate::cell::{Cell, Training};
+use crate::report::heatmap::Panel;
+use crate::store::Finished;
+
+/// Accuracy over seeds.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Score {
+    /// The best look of the mean curve, as in ByzFL's tables.
+    pub best: f64,
+    /// The mean after the last round.
+    pub last: f64,
+    /// Seeds.
+    pub seeds: usize,
+}
+
+/// Everything by defence, partition, f and attack. Names are in the order in which the cells have them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Summary {
+    /// Pipeline and history, and the settings of the training in which cells differ.
+    pub defences: Vec<String>,
+    /// Partitions.
+    pub partitions: Vec<String>,
+    /// Attackers that the pipelines tolerate.
+    pub tolerated: Vec<u32>,
+    /// Attacks, `none` among them if there are such cells.
+    pub attacks: Vec<String>,
+    scores: BTreeMap<[usize; 4], Score>,
+}
+
+impl Summary {
+    /// Averages the cells. Cells that were refused have no score.
+    #[must_use]
+    pub fn of(finished: &[Finished]) -> Self {
+        let names = Names::of(finished);
+        let mut summary = Self {
+            defences: Vec::new(),
+            partitions: Vec::new(),
+            tolerated: Vec::new(),
+            attacks: Vec::new(),
+            scores: BTreeMap::new(),
+        };
+        let mut curves: BTreeMap<[usize; 4], Vec<&[f64]>> = BTreeMap::new();
+        for Finished { cell, outcome } in finished {
+            let key = [
+                position(&mut summary.defences, names.defence(cell)),
+                position(&mut summary.partitions, cell.partition.to_string()),
+                position(&mut summary.tolerated, cell.tolerated),
+                position(&mut summary.attacks, cell.attack.to_string()),
+            ];
+            if !outcome.accuracy.is_empty() {
+                curves.entry(key).or_default().push(&outcome.accuracy);
+            }
+        }
+        summary.scores = curves
+            .into_iter()
+            .map(|(key, curves)| (key, score(&curves)))
+            .collect();
+        summary
+    }
+
+    /// The score of one attack.
+    #[must_use]
+    pub fn score(
+        &self,
+        defence: usize,
+        partition: usize,
+        f: usize,
+        attack: usize,
+    ) -> Option<Score> {
+        self.scores.get(&[defence, partition, f, attack]).copied()
+    }
+
+    /// The score without attackers.
+    #[must_use]
+    pub fn unattacked(&self, defence: usize, partition: usize, f: usize) -> Option<Score> {
+        let none = self.attacks.iter().position(|attack| attack == "none")?;
+        self.score(defence, partition, f, none)
+    }
+
+    /// The lowest score by `by` over all attacks, and the attack's position.
+    #[must_use]
+    pub fn worst(
+        &self,
+        defence: usize,
+        partition: usize,
+        f: usize,
+        by: fn(&Score) -> f64,
+    ) -> Option<(Score, usize)> {
+        let attacks = (0..self.attacks.len()).filter(|&attack| self.attacks[attack] != "none");
+        let scores =
+            attacks.filter_map(|attack| Some((self.score(defence, partition, f, attack)?, attack)));
+        scores.min_by(|(a, _), (b, _)| by(a).total_cmp(&by(b)))
+    }
+
+    /// A panel for each defence: partitions by attackers.
+    pub(crate) fn worst_panels(&self) -> Vec<Panel> {
+        let panel = |defence: usize| {
+            let worst = |p, f| Some(self.worst(defence, p, f, |score| score.best)?.0.best);
+            Panel {
+                title: self.defences[defence].clone(),
+                rows: self.partitions.clone(),
+                columns: self.tolerated.iter().map(|f| format!("f = {f}")).collect(),
+                values: (0..self.partitions.len())
+                    .map(|p| (0..self.tolerated.len()).map(|f| worst(p, f)).collect())
+                    .collect(),
+            }
+        };
+        (0..self.defences.len()).map(panel).collect()
+    }
+
+    /// A panel for each partition and number of attackers: defences by attacks.
+    pub(crate) fn attack_panels(&self) -> Vec<Panel> {
+        let panel = |p: usize, f: usize| {
+            let best = |d, a| Some(self.score(d, p, f, a)?.best);
+            Panel {
+                title: format!("{}, f = {}", self.partitions[p], self.tolerated[f]),
+                rows: self.defences.clone(),
+                columns: self.attacks.clone(),
+                values: (0..self.defences.len())
+                    .map(|d| (0..self.attacks.len()).map(|a| best(d, a)).collect())
+                    .collect(),
+            }
+        };
+        let partitions = 0..self.partitions.len();
+        partitions
+            .flat_map(|p| (0..self.tolerated.len()).map(move |f| (p, f)))
+            .map(|(p, f)| panel(p, f))
+            .collect()
+    }
+}
+
+/// Where `value` is in the list, at the end of which it is put if it is new.
+fn position<T: PartialEq>(list: &mut Vec<T>, value: T) -> usize {
+    list.iter()
+        .position(|known| *known == value)
+        .unwrap_or_else(|| {
+            list.push(value);
+            list.len() - 1
+        })
+}
+
+fn score(curves: &[&[f64]]) -> Score {
+    let looks = curves.iter().map(|curve| curve.len()).min().unwrap_or(0);
+    let mean = |at: &dyn Fn(&[f64]) -> f64| {
+        curves.iter().map(|curve| at(curve)).sum::<f64>() / curves.len() as f64
+    };
+    Score {
+        best: (0..looks)
+            .map(|look| mean(&|curve| curve[look]))
+            .fold(0.0, f64::max),
+        last: mean(&|curve| curve.last().copied().unwrap_or(0.0)),
+        seeds: curves.len(),
+    }
+}
+
+/// Which settings of the training a name has to tell.
+struct Names {
+    momentum: bool,
+    learning_rate: bool,
+    logit_adjustment: bool,
+    averaging: bool,
+    rounds: bool,
+    batch_size: bool,
+}
+
+impl Names {
+    fn of(finished: &[Finished]) -> Self {
+        let differs = |of: fn(&Training) -> f64| {
+            let mut values = finished.iter().map(|finished| of(&finished.cell.training));
+            let first = values.next();
+            values.any(|value| Some(value) != first)
+        };
+        Self {
+            momentum: differs(|t| f64::from(t.momentum)),
+            learning_rate: differs(|t| f64::from(t.learning_rate)),
+            logit_adjustment: differs(|t| f64::from(t.logit_adjustment)),
+            averaging: differs(|t| f64::from(t.averaging)),
+            rounds: differs(|t| f64::from(t.rounds)),
+            batch_size: differs(|t| f64::from(t.batch_size)),
+        }
+    }
+
+    fn defence(&self, cell: &Cell) -> String {
+        let mut name = cell.pipeline.clone();
+        let history = cell.history.to_string();
+        let training = &cell.training;
+        let parts = [
+            (history != "none", format!("history {history}")),
+            (self.momentum, format!("momentum {}", training.momentum)),
+            (
+                self.learning_rate,
+                format!("rate {}", training.learning_rate),
+            ),
+            (
+                self.logit_adjustment,
+                format!("logit adjustment {}", training.logit_adjustment),
+            ),
+            (self.averaging, format!("averaging {}", training.averaging)),
+            (self.rounds, format!("{} rounds", training.rounds)),
+            (self.batch_size, format!("batch {}", training.batch_size)),
+        ];
+        for (_, part) in parts.into_iter().filter(|(tell, _)| *tell) {
+            name.push_str("; ");
+            name.push_str(&part);
+        }
+        name
+    }
+}
