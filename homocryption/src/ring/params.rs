@@ -15,9 +15,8 @@
 //! Gaussian, because the sum of keys and the sum of errors become public when a group is opened: given the sum over at
 //! least two honest contributors, one contributor's secret and error are still Gaussian, of parameter at least 4.5/sqrt(2) = 3.18
 //! (Hint-LWE; Kim, Lee, Seo, Song, "Toward practical lattice-based proof of knowledge from Hint-MLWE", CRYPTO 2023).
-//! The estimator is therefore to be run for n = 2048, q = [`MODULUS`], secret and error both of parameter
-//! [`SIGMA_AFTER_OPENING`]. The public tables of the homomorphic encryption standard allow log2 q = 54 at 128 bits for
-//! n = 2048 and an error of 3.2; here it is 48.
+//! The estimator is therefore run for n = 2048, q = [`MODULUS`], secret and error both of parameter
+//! [`SIGMA_AFTER_OPENING`]: 2^149.8 by MATZOV's cost model, 2^123.2 by core-SVP (`docs/security-estimates.md`).
 //!
 //! **Failure.** With n honest contributors the error of a coefficient is sub-Gaussian with parameter 4.5 sqrt(n), so it exceeds
 //! `TAIL_FACTOR * 4.5 * sqrt(n)` with probability below 2 exp(-11.6^2/2) < 2^-96. A body has at most 2^32 coefficients

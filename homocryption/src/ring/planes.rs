@@ -24,23 +24,37 @@ pub(super) fn accumulate<const K: usize>(
     sums: &mut [u64; DEGREE],
     chunks: [&[u8; CHUNK_BYTES]; K],
 ) -> bool {
-    let planes = chunks.map(|chunk| {
-        let (low, high) = chunk.split_at(LOW);
-        (low.as_chunks::<4>().0, high.as_chunks::<2>().0)
-    });
+    let planes = chunks.map(split);
     Arch::new().dispatch(|| {
         let mut excess = 0_u64;
-        for (i, sum) in sums.iter_mut().enumerate() {
+        for i in 0..DEGREE {
+            let mut sum = sums[i];
             for (low, high) in &planes {
                 let value = u64::from(u32::from_le_bytes(low[i]))
                     | u64::from(u16::from_le_bytes(high[i])) << 32;
                 // Bit 63 is set where value >= q.
                 excess |= (MODULUS - 1).wrapping_sub(value);
-                *sum += value;
+                sum += value;
             }
+            sums[i] = sum;
         }
         excess >> 63 == 0
     })
+}
+
+/// The planes as arrays, whose length the compiler knows: no access in the loops is checked.
+fn split(chunk: &[u8; CHUNK_BYTES]) -> (&[[u8; 4]; DEGREE], &[[u8; 2]; DEGREE]) {
+    let (low, high) = chunk.split_at(LOW);
+    let planes = (
+        low.as_chunks::<4>().0.first_chunk(),
+        high.as_chunks::<2>().0.first_chunk(),
+    );
+    // The lengths are constants that add up; the other arm is for the compiler.
+    if let (Some(low), Some(high)) = planes {
+        (low, high)
+    } else {
+        (&[[0; 4]; DEGREE], &[[0; 2]; DEGREE])
+    }
 }
 
 #[cfg(test)]
