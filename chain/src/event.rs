@@ -108,6 +108,17 @@ pub enum Event {
         /// First deadline, in block time.
         deadline_ms: TimestampMs,
     },
+    /// A contributor was proven to have dealt a bad share.
+    ShareExposed {
+        /// Task.
+        task: TaskId,
+        /// Round.
+        round: RoundId,
+        /// Who.
+        contributor: ContributorId,
+        /// By which transaction.
+        tx: TxHash,
+    },
     /// No more sums of a private round are taken; validators aggregate it now.
     RoundSealed {
         /// Task.

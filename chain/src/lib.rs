@@ -51,7 +51,8 @@ pub use key::{
 };
 pub use light::{LightClient, LightError, VerifiedHeader};
 pub use private::{
-    Fate, Group, GroupIndex, KeyShareSum, PrivateError, PrivateRound, ShareKey, Stage,
+    Fate, Group, GroupIndex, KeyShareSum, PrivateError, PrivateRound, RoundTerms, ShareFraud,
+    ShareKey, Stage,
 };
 pub use replay::{VerifyError, VerifyFault, VerifyReport, verify_chain};
 pub use round::{

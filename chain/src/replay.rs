@@ -9,9 +9,11 @@ use crate::{
     event::Event,
     execute::{ExecuteError, Executed, execute},
     key::StateKey,
+    round::Turn,
     state::{State, StateError},
     store::{Store, StoreError, TxLocation},
     tree::{MemoryTree, ProofError, StateTree, TreeError},
+    update::RejectReason,
     validators::CertificateError,
 };
 
@@ -271,11 +273,25 @@ fn check_indexes<S: Store + ?Sized>(store: &S, executed: &Executed) -> Result<()
                 | StateKey::Evidence(_)
                 | StateKey::PrivateRound(..)
         );
-        if for_ever && store.value(key)?.as_ref() != Some(value) {
+        let stored = store.value(key)?;
+        let same = stored.as_ref() == Some(value);
+        if for_ever && !same && !is_exposed_later(key, value, stored.as_deref()) {
             return Err(VerifyFault::Missing(
                 "a record of a round, an update or evidence",
             ));
         }
     }
     Ok(())
+}
+
+/// Whether an accepted update became a rejection when its dealer was exposed: the one record that a
+/// later block replaces.
+fn is_exposed_later(key: &StateKey, written: &[u8], stored: Option<&[u8]>) -> bool {
+    let turn = |bytes| borsh::from_slice::<Turn>(bytes).ok();
+    match (key, turn(written), stored.and_then(turn)) {
+        (StateKey::Update(..), Some(Turn::Accepted(was)), Some(Turn::Rejected(is))) => {
+            is.reason == RejectReason::BadShare && is.update == was.update
+        }
+        _ => false,
+    }
 }

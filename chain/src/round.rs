@@ -302,7 +302,8 @@ impl TaskState {
         let Phase::Closed(closed) = &self.phase else {
             return None;
         };
-        let rejected = closed.rejected.len() as u64;
+        let exposed = self.private.as_ref().map_or(0, |p| p.stage.exposed());
+        let rejected = (closed.rejected.len() as u64).saturating_add(exposed);
         self.task.rule.after_rejections(inputs, rejected)
     }
 

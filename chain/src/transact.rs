@@ -13,13 +13,14 @@ use crate::{
     event::Event,
     evidence::{Culprit, Evidence, check_conflict, offence},
     key::{EvidenceRecord, Offence, OffenceSite, StateKey},
+    private::PrivateError,
     round::{
         AcceptedUpdate, Finished, Moment, OpenRound, Phase, RejectedUpdate, TaskState, Turn,
         expected_payload_bytes,
     },
     state::{Contributor, MAX_FAULTS, State, Writes, encode},
     tx::{Registration, Transaction},
-    update::{Update, Verdict, verify_verdicts},
+    update::{RejectReason, Update, Verdict, verify_verdicts},
     validators::ValidatorSet,
 };
 
@@ -66,6 +67,8 @@ pub fn verify_signatures(
         Transaction::Aggregate(certificate) => certificate.verify(chain_id, validators)?,
         Transaction::ShareKey(key) => key.verify(chain_id)?,
         Transaction::KeyShareSum(sum) => sum.verify(chain_id)?,
+        // Its proof needs the round's share keys, so it is checked with the state.
+        Transaction::ShareFraud(_) => {}
         Transaction::Evidence(Evidence::ConflictingVotes { first, second }) => {
             for (vote, signature) in [first, second] {
                 vote.validator
@@ -134,6 +137,7 @@ impl Working {
             Transaction::Evidence(evidence) => self.record_fault(offence(evidence), hash),
             Transaction::ShareKey(key) => self.publish_key(key),
             Transaction::KeyShareSum(sum) => self.add_sum(sum, hash),
+            Transaction::ShareFraud(fraud) => self.expose(fraud, hash),
         }
         Ok(())
     }
@@ -291,12 +295,16 @@ impl<'a> View<'a> {
             Transaction::Update(certified) => self.check_update(&certified.signed.update),
             // A rejected update may well be of the wrong length: that is what it is rejected for.
             Transaction::Rejection(certified) => {
+                if certified.reason == RejectReason::BadShare {
+                    return Err(PrivateError::NeedsProof.into());
+                }
                 self.check_turn(&certified.signed.update).map(|_| ())
             }
             Transaction::Aggregate(certificate) => self.check_aggregate(certificate),
             Transaction::Evidence(evidence) => self.check_evidence(evidence),
             Transaction::ShareKey(key) => self.check_share_key(key),
             Transaction::KeyShareSum(sum) => self.check_key_share_sum(sum),
+            Transaction::ShareFraud(fraud) => self.check_share_fraud(fraud),
         }
     }
 
@@ -311,10 +319,7 @@ impl<'a> View<'a> {
             return Err(TxError::PayloadTooLarge { bytes, limit });
         }
         if task.private().is_some() {
-            let limit = self.max_private_payload(task);
-            if bytes > limit {
-                return Err(TxError::PayloadTooLarge { bytes, limit });
-            }
+            self.check_private_payload(task, update)?;
         } else {
             let expected = expected_payload_bytes(&task.task, update.encoding).unwrap_or(u64::MAX);
             if bytes != expected {

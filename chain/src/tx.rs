@@ -8,7 +8,7 @@ use cifer_genesis::{
 use crate::{
     aggregate::AggregateCertificate,
     evidence::Evidence,
-    private::{KeyShareSum, ShareKey},
+    private::{KeyShareSum, ShareFraud, ShareKey},
     update::{CertifiedRejection, CertifiedUpdate},
 };
 
@@ -72,6 +72,8 @@ pub enum Transaction {
     ShareKey(ShareKey),
     /// A validator's sum of the shares of a private round's group.
     KeyShareSum(KeyShareSum),
+    /// Proof that a contributor dealt a bad share.
+    ShareFraud(ShareFraud),
 }
 
 impl Transaction {

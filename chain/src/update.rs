@@ -125,6 +125,10 @@ pub enum RejectReason {
     NotFinite,
     /// A coordinate's magnitude exceeds the task's `max_abs_update`.
     OutOfRange,
+    /// The dealing or the body of an encrypted update is not well formed.
+    BadDealing,
+    /// A share was dealt that is none; said by a [`crate::private::ShareFraud`], never by a verdict.
+    BadShare,
 }
 
 /// What a validator says of a payload.

@@ -398,8 +398,12 @@ fn one_set_of_a_group_is_opened_once() {
     let state = store.state();
     let groups = private(&state).stage.groups().to_vec();
     assert_ne!(groups[0].set, groups[1].set);
-    let sign = |v, group, set, length| network.sign_sum(&state, v, group, set, vec![7; length]);
     let full = KEY_SHARE_SUM_BYTES;
+    let sign = |v, group: u32, set, length| {
+        let mut shares = network.shares(&state, v, group.min(1), &groups[0].cohort);
+        shares.resize(length, 0);
+        network.sign_sum(&state, v, group, set, shares)
+    };
 
     // A subset of the cohort, say all but one: the difference to the whole sum would be that one.
     let seed = private(&state).stage.seed().unwrap();
@@ -435,6 +439,16 @@ fn one_set_of_a_group_is_opened_once() {
             PrivateError::WrongSumLength { .. }
         ));
     }
+    // The right set outside, but inside the shares of another validator, group, or cohort.
+    for shares in [
+        network.shares(&state, 1, 0, &groups[0].cohort),
+        network.shares(&state, 0, 1, &groups[0].cohort),
+        network.shares(&state, 0, 0, &groups[1].cohort),
+        vec![0; full],
+    ] {
+        let inside = network.sign_sum(&state, 0, 0, groups[0].set, shares);
+        assert!(matches!(refused(&state, &inside), PrivateError::BadSum(_)));
+    }
     let unknown = sign(0, 2, groups[0].set, full);
     assert!(matches!(
         refused(&state, &unknown),
@@ -452,7 +466,7 @@ fn one_set_of_a_group_is_opened_once() {
     let Transaction::KeyShareSum(mut forged) = network.sum_tx(&state, 1, 0) else {
         panic!("a sum")
     };
-    forged.shares[0] ^= 1;
+    forged.shares[KEY_SHARE_SUM_BYTES - 4] ^= 1;
     let forged = check_tx(&state, &Transaction::KeyShareSum(forged));
     assert!(matches!(forged, Err(TxError::Signature(_))), "{forged:?}");
 
@@ -503,7 +517,7 @@ fn a_cohort_under_the_minimum_is_never_opened() {
     let state = store.state();
     let group = &private(&state).stage.groups()[lonely as usize];
     assert_eq!((group.cohort.len(), group.fate), (1, Fate::CohortTooSmall));
-    let sum = network.sign_sum(&state, 0, lonely, group.set, vec![7; KEY_SHARE_SUM_BYTES]);
+    let sum = network.sign_sum(&state, 0, lonely, group.set, vec![0; KEY_SHARE_SUM_BYTES]);
     assert!(matches!(
         refused(&state, &sum),
         PrivateError::NotOpened {
@@ -596,7 +610,11 @@ fn a_round_without_sums_is_aborted_and_the_next_one_opens() {
         (current(&state).round, current(&state).model),
         (RoundId(1), base)
     );
-    assert_eq!(private(&state), &PrivateRound::default());
+    let fresh = PrivateRound {
+        round: RoundId(1),
+        ..PrivateRound::default()
+    };
+    assert_eq!(private(&state), &fresh);
     let record = store.round(TASK, RoundId(0)).unwrap().unwrap();
     assert_eq!(record.outcome, Outcome::Aborted(AbortReason::TooFewGroups));
     assert_eq!(record.accepted.len(), 6);

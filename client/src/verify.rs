@@ -361,6 +361,8 @@ pub(crate) fn reject_reason(value: v1::RejectReason) -> Result<RejectReason, Fau
         v1::RejectReason::WrongLength => Ok(RejectReason::WrongLength),
         v1::RejectReason::NotFinite => Ok(RejectReason::NotFinite),
         v1::RejectReason::OutOfRange => Ok(RejectReason::OutOfRange),
+        v1::RejectReason::BadDealing => Ok(RejectReason::BadDealing),
+        v1::RejectReason::BadShare => Ok(RejectReason::BadShare),
         v1::RejectReason::Unspecified => Err(Fault::malformed("reject reason", "is unspecified")),
     }
 }
@@ -371,5 +373,7 @@ pub(crate) const fn reject_reason_name(reason: RejectReason) -> &'static str {
         RejectReason::WrongLength => "wrong-length",
         RejectReason::NotFinite => "not-finite",
         RejectReason::OutOfRange => "out-of-range",
+        RejectReason::BadDealing => "bad-dealing",
+        RejectReason::BadShare => "bad-share",
     }
 }

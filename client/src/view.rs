@@ -403,6 +403,11 @@ pub(crate) fn tx_summary(chain_id: &str, transaction: &cifer_chain::Transaction)
             Some((sum.task, sum.round)),
             Some(sum.validator.to_string()),
         ),
+        T::ShareFraud(fraud) => (
+            "share-fraud",
+            Some((fraud.task, fraud.round)),
+            Some(fraud.contributor.to_string()),
+        ),
     };
     TxSummaryView {
         hash: transaction.hash(chain_id),

@@ -1,9 +1,12 @@
 //! What the state demands of the transactions of a private round, and what they change.
 
-use cifer_genesis::{RoundId, TaskId, TxHash};
-use curve25519_dalek::{ristretto::CompressedRistretto, traits::IsIdentity};
+use cifer_genesis::{TaskId, TxHash};
+use cifer_homocryption::ring::{RecipientKey, RingError, ShareSum};
 
-use super::{KeyShareSum, PrivateError, PrivateRound, ShareKey, ShareKeyBytes, Stage, mask_seed};
+use super::{
+    Group, KEY_SHARE_SUM_BYTES, KeyShareSum, PrivateError, PrivateRound, RoundTerms, ShareKey,
+    Stage, contributor_set, mask_seed, seat,
+};
 use crate::{
     error::TxError,
     key::StateKey,
@@ -12,15 +15,11 @@ use crate::{
     update::{PayloadEncoding, Update},
 };
 
-/// Bytes of a coefficient of a ciphertext's body.
-const COEFFICIENT_BYTES: u64 = 8;
-/// Coefficients of a chunk: bodies are whole chunks.
-const CHUNK: u64 = 2_048;
-/// Bytes of a dealing beside the shares, for each validator and for all.
-const DEALING_BYTES: u64 = 1_024;
-
 impl<'a> View<'a> {
-    fn private_task(&self, task: TaskId) -> Result<(&'a TaskState, &'a PrivateRound), TxError> {
+    pub(super) fn private_task(
+        &self,
+        task: TaskId,
+    ) -> Result<(&'a TaskState, &'a PrivateRound), TxError> {
         let state = self.task(task)?;
         match state.private() {
             Some(private) => Ok((state, private)),
@@ -104,18 +103,35 @@ impl<'a> View<'a> {
         Ok(())
     }
 
-    /// Most bytes that an encrypted update of a task can have; saturating.
-    pub(crate) fn max_private_payload(&self, state: &TaskState) -> u64 {
-        let coordinates = state
-            .task
-            .coordinates()
-            .div_ceil(CHUNK)
-            .saturating_mul(CHUNK);
-        let validators = self.state.validators.entries().len() as u64;
-        let share = super::KEY_SHARE_SUM_BYTES as u64 + DEALING_BYTES;
-        coordinates
-            .saturating_mul(COEFFICIENT_BYTES)
-            .saturating_add(validators.saturating_add(1).saturating_mul(share))
+    /// A payload's length is fixed by the round: the dealing and the body have no slack.
+    pub(crate) fn check_private_payload(
+        &self,
+        state: &TaskState,
+        update: &Update,
+    ) -> Result<(), PrivateError> {
+        let (task, round) = (state.task.id, state.round);
+        let terms = self.round_terms(state)?;
+        let keys = || state.private().map_or(0, |p| p.keys.len() as u64);
+        let terms = terms.ok_or_else(|| PrivateError::NoGroups {
+            task,
+            round,
+            keys: keys(),
+        })?;
+        let layout = terms.payload().map_err(ring)?;
+        let (bytes, expected) = (update.payload_bytes, layout.total());
+        if bytes == expected {
+            return Ok(());
+        }
+        Err(PrivateError::WrongPayloadLength { bytes, expected })
+    }
+
+    /// The cryptographic terms of the current round, once its groups are formed.
+    fn round_terms(&self, state: &TaskState) -> Result<Option<RoundTerms>, PrivateError> {
+        let Some(private) = state.private() else {
+            return Ok(None);
+        };
+        let (chain_id, validators) = (&self.state.chain_id, &self.state.validators);
+        RoundTerms::new(chain_id, &state.task, state.round, validators, private).map_err(ring)
     }
 
     pub(crate) fn check_share_key(&self, published: &ShareKey) -> Result<(), TxError> {
@@ -127,7 +143,7 @@ impl<'a> View<'a> {
         if state.phase == Phase::Complete {
             return Err(TxError::TaskComplete(task));
         }
-        let (expected, known) = self.keys_due(state, private)?;
+        let (expected, known) = state.keys_due()?;
         if got != expected {
             return Err(PrivateError::KeyNotDue {
                 task,
@@ -145,36 +161,9 @@ impl<'a> View<'a> {
         if in_use.any(|other| *other == key) {
             return Err(PrivateError::KeyReused(key).into());
         }
-        if is_usable(&key) {
-            Ok(())
-        } else {
-            Err(PrivateError::BadKey(key).into())
-        }
-    }
-
-    /// The round for which keys are taken, and those that are in: of the current round until its
-    /// groups are formed, of the next one from then on.
-    fn keys_due(
-        &self,
-        state: &TaskState,
-        private: &'a PrivateRound,
-    ) -> Result<
-        (
-            RoundId,
-            &'a std::collections::BTreeMap<cifer_genesis::ValidatorId, ShareKeyBytes>,
-        ),
-        PrivateError,
-    > {
-        if private.stage == Stage::Keys {
-            return Ok((state.round, &private.keys));
-        }
-        let last = state.task.rounds.max_rounds;
-        match state.round.next() {
-            Some(next) if last == 0 || next.0 < last => Ok((next, &private.next_keys)),
-            _ => Err(PrivateError::LastRound {
-                task: state.task.id,
-                round: state.round,
-            }),
+        match RecipientKey::from_bytes(key) {
+            Ok(_) => Ok(()),
+            Err(_) => Err(PrivateError::BadKey(key).into()),
         }
     }
 
@@ -229,26 +218,40 @@ impl<'a> View<'a> {
             let group = sum.group;
             return Err(PrivateError::SumKnown { group, validator }.into());
         }
-        check_sum_length(sum.shares.len())?;
+        self.check_shares(state, group, sum)?;
+        Ok(())
+    }
+
+    /// Whether the summed shares say that they are this validator's, of this group and this cohort. Whether
+    /// they are the right numbers shows when enough of them are decoded.
+    fn check_shares(
+        &self,
+        state: &TaskState,
+        group: &Group,
+        sum: &KeyShareSum,
+    ) -> Result<(), PrivateError> {
+        let (bytes, expected) = (sum.shares.len() as u64, KEY_SHARE_SUM_BYTES as u64);
+        if bytes != expected {
+            return Err(PrivateError::WrongSumLength { bytes, expected });
+        }
+        let bad = |what: &str| PrivateError::BadSum(what.to_owned());
+        let shares = ShareSum::from_bytes(&sum.shares).map_err(ring)?;
+        if seat(&self.state.validators, &sum.validator) != Some(shares.index()) {
+            return Err(bad("it is another validator's"));
+        }
+        let terms = self.round_terms(state)?.ok_or_else(|| bad("no groups"))?;
+        if *shares.group() != terms.group(sum.group).map_err(ring)?.digest() {
+            return Err(bad("it is another group's"));
+        }
+        if shares.set() != contributor_set(&group.cohort).map_err(ring)?.digest() {
+            return Err(bad("it is of other contributors"));
+        }
         Ok(())
     }
 }
 
-fn check_sum_length(got: usize) -> Result<(), PrivateError> {
-    if got == super::KEY_SHARE_SUM_BYTES {
-        return Ok(());
-    }
-    Err(PrivateError::WrongSumLength {
-        bytes: got as u64,
-        expected: super::KEY_SHARE_SUM_BYTES as u64,
-    })
-}
-
-/// Whether something can be encrypted to a key: a canonical point that is not the identity.
-fn is_usable(key: &ShareKeyBytes) -> bool {
-    CompressedRistretto(*key)
-        .decompress()
-        .is_some_and(|point| !point.is_identity())
+fn ring(error: RingError) -> PrivateError {
+    PrivateError::BadSum(error.to_string())
 }
 
 impl Working {

@@ -161,6 +161,41 @@ pub enum PrivateError {
         /// Whose.
         validator: ValidatorId,
     },
+    /// A rejection for a bad share by verdicts: each validator sees its own share only.
+    #[error("a bad share is shown by a proof, not by verdicts")]
+    NeedsProof,
+    /// An accusation of somebody without an accepted update, or who is exposed already.
+    #[error("contributor {0} has no update in this round that a share could be bad of")]
+    NothingToAccuse(ContributorId),
+    /// An accusation with another dealing than the one that was signed.
+    #[error("dealing {got}: contributor {contributor} has signed {expected}")]
+    WrongDealing {
+        /// Who is accused.
+        contributor: ContributorId,
+        /// Hash of the dealing in the accusation.
+        got: Hash32,
+        /// Hash in the commitment.
+        expected: Hash32,
+    },
+    /// An accusation that proves nothing.
+    #[error("accusation of contributor {contributor}: {reason}")]
+    Unfounded {
+        /// Who is accused.
+        contributor: ContributorId,
+        /// What is wrong with the proof.
+        reason: String,
+    },
+    /// A sum that is none of this validator's shares of this set.
+    #[error("sum of key shares: {0}")]
+    BadSum(String),
+    /// A payload of another length than its parts have.
+    #[error("payload of {bytes} bytes; the dealing and the body have {expected}")]
+    WrongPayloadLength {
+        /// As signed.
+        bytes: u64,
+        /// What they have.
+        expected: u64,
+    },
     /// A sum of another length than shares have.
     #[error("sum of key shares of {bytes} bytes; expected {expected}")]
     WrongSumLength {

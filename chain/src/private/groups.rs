@@ -135,7 +135,14 @@ pub fn private_set_root(
 ) -> Hash32 {
     let summed: Vec<_> = groups
         .iter()
-        .map(|group| (group.set, fate_byte(group.fate), &group.sums))
+        .map(|group| {
+            (
+                group.set,
+                fate_byte(group.fate),
+                &group.sums,
+                &group.exposed,
+            )
+        })
         .collect();
     hash(PRIVATE_SET_DOMAIN, chain_id, &(update_set, seed, summed))
 }
@@ -145,5 +152,6 @@ const fn fate_byte(fate: Fate) -> u8 {
         Fate::Opened => 0,
         Fate::CohortTooSmall => 1,
         Fate::TooFewSums => 2,
+        Fate::BadShare => 3,
     }
 }

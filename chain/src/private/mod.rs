@@ -8,6 +8,8 @@
 //!    the dealing of the key's shares ([`crate::PayloadEncoding::GroupedSum`]).
 //! 3. *Closed*: each group has one set of updates, its *cohort*. A validator publishes the sum of its
 //!    shares over the cohort ([`KeyShareSum`]). Once: `apply` refuses every other.
+//!    Or it proves that a member dealt it a bad share ([`ShareFraud`]), which aborts the group; while the
+//!    round is open such a proof turns the update into a rejection.
 //! 4. *Sealed*: all validators that gave a share key have spoken, or `sum_wait_ms` passed. Nothing
 //!    changes any more: the opened sums are a function of the ledger, and so is the new model.
 //!
@@ -18,7 +20,10 @@
 
 mod check;
 mod error;
+mod fraud;
 mod groups;
+pub mod payload;
+mod terms;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod transition;
@@ -27,14 +32,19 @@ mod tx;
 use std::collections::BTreeMap;
 
 use borsh::{BorshDeserialize, BorshSerialize};
-use cifer_genesis::{ContributorId, Hash32, TimestampMs, TxHash, ValidatorId, privacy};
+use cifer_genesis::{ContributorId, Hash32, RoundId, TimestampMs, TxHash, ValidatorId, privacy};
 
 use crate::validators::ValidatorSet;
 
 pub use error::PrivateError;
+pub use fraud::ShareFraud;
 pub use groups::{
     GROUP_SET_DOMAIN, GROUPS_DOMAIN, MASK_SEED_DOMAIN, PRIVATE_SET_DOMAIN, ROUND_SEED_DOMAIN,
     mask_seed, partition, private_set_root, round_seed, set_root,
+};
+pub use terms::{
+    ABSENT_KEY_DOMAIN, DEALING_DOMAIN, PayloadLayout, RoundTerms, contributor_set, dealing_hash,
+    identity, scale, seat,
 };
 pub(crate) use transition::{Place, Seal};
 pub use tx::{
@@ -49,6 +59,8 @@ pub type GroupIndex = u32;
 /// of a finished round under [`crate::StateKey::PrivateRound`].
 #[derive(Debug, Clone, PartialEq, Eq, Default, BorshSerialize, BorshDeserialize)]
 pub struct PrivateRound {
+    /// The round, so that a proof of this entry says which one it is of.
+    pub round: RoundId,
     /// Share keys of this round, of which no more are taken after the stage *Keys*.
     pub keys: BTreeMap<ValidatorId, ShareKeyBytes>,
     /// Share keys of the next round, published ahead.
@@ -102,6 +114,8 @@ pub struct Group {
     pub set: Hash32,
     /// The transactions with sums of shares. Their 8 KB each stay in the blocks.
     pub sums: BTreeMap<ValidatorId, TxHash>,
+    /// Members who were proven, after the close, to have dealt a bad share, with the proof.
+    pub exposed: BTreeMap<ContributorId, TxHash>,
     /// Whether its sum is opened.
     pub fate: Fate,
 }
@@ -115,6 +129,8 @@ pub enum Fate {
     CohortTooSmall,
     /// The deadline passed with fewer than `2t + 1` sums.
     TooFewSums,
+    /// A member dealt a bad share: the sum of the keys may be beyond decoding.
+    BadShare,
 }
 
 impl Group {
@@ -144,6 +160,15 @@ impl Stage {
                 Some(*seed)
             }
         }
+    }
+
+    /// Members who were exposed after the close.
+    #[must_use]
+    pub fn exposed(&self) -> u64 {
+        self.groups()
+            .iter()
+            .map(|group| group.exposed.len() as u64)
+            .sum()
     }
 
     /// Groups whose sums are opened.

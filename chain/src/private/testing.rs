@@ -1,10 +1,13 @@
-//! Private rounds on a [`Network`], for tests. Nothing is encrypted here: the ledger sees hashes,
-//! points and lengths only.
+//! Private rounds on a [`Network`], for tests of the ledger's rules. Nothing is encrypted here: the ledger sees
+//! hashes, points, lengths and headers only. `tests/sealed.rs` has whole rounds with all of the cryptography.
 
-use cifer_genesis::{Hash32, RoundId, privacy::Privacy};
+use cifer_genesis::{ContributorId, Hash32, RoundId, privacy::Privacy};
 use curve25519_dalek::{ristretto::RistrettoPoint, scalar::Scalar};
 
-use super::{GroupIndex, KEY_SHARE_SUM_BYTES, KeyShareSum, ShareKey, Stage, mask_seed};
+use super::{
+    GroupIndex, KEY_SHARE_SUM_BYTES, KeyShareSum, RoundTerms, ShareKey, Stage, contributor_set,
+    mask_seed, seat,
+};
 use crate::{
     Metrics, PayloadEncoding, State, Store, Transaction, Update,
     testing::{Network, TASK, current},
@@ -12,6 +15,22 @@ use crate::{
 
 /// Deadlines of [`Network::private`].
 pub const WAIT_MS: u64 = 1_000;
+
+/// The cryptographic terms of the current round; its groups are formed.
+#[must_use]
+pub fn round_terms(network: &Network, state: &State) -> RoundTerms {
+    let task = current(state);
+    let private = task.private().expect("the task is private");
+    RoundTerms::new(
+        network.chain_id(),
+        &task.task,
+        task.round,
+        &state.validators,
+        private,
+    )
+    .expect("a valid document")
+    .expect("groups are formed")
+}
 
 /// A share key of a validator for a round.
 #[must_use]
@@ -70,7 +89,7 @@ impl Network {
         let group = private.group_of(&self.contributor(contributor));
         let group = group.expect("every contributor is in a group");
         Update {
-            payload_bytes: 20_000,
+            payload_bytes: round_terms(self, state).payload().expect("it fits").total(),
             samples: 1,
             metrics: Metrics::default(),
             encoding: PayloadEncoding::GroupedSum {
@@ -92,9 +111,32 @@ impl Network {
     #[must_use]
     pub fn sum_tx(&self, state: &State, validator: usize, group: GroupIndex) -> Transaction {
         let groups = current(state).private().map(|private| &private.stage);
-        let set = groups.and_then(|stage| stage.groups().get(group as usize));
-        let set = set.expect("the round is closed and has the group").set;
-        self.sign_sum(state, validator, group, set, vec![7; KEY_SHARE_SUM_BYTES])
+        let fixed = groups.and_then(|stage| stage.groups().get(group as usize));
+        let fixed = fixed.expect("the round is closed and has the group");
+        let shares = self.shares(state, validator, group, &fixed.cohort);
+        self.sign_sum(state, validator, group, fixed.set, shares)
+    }
+
+    /// The canonical encoding of a sum of shares of zeros, of this validator, group and cohort.
+    #[must_use]
+    pub fn shares(
+        &self,
+        state: &State,
+        validator: usize,
+        group: GroupIndex,
+        cohort: &[ContributorId],
+    ) -> Vec<u8> {
+        let seat = seat(&state.validators, &self.validator(validator)).expect("a validator");
+        let group = round_terms(self, state)
+            .group(group)
+            .expect("a right chain id");
+        let set = contributor_set(cohort).expect("somebody");
+        let mut shares = b"CFSS\x01\x00".to_vec();
+        shares.extend((seat as u32).to_le_bytes());
+        shares.extend(group.digest());
+        shares.extend(set.digest());
+        shares.resize(KEY_SHARE_SUM_BYTES, 0);
+        shares
     }
 
     /// Any sum of shares, signed.

@@ -1,13 +1,15 @@
 //! How a private round moves at the end of a block. Pure; all counts are by head, as genesis holds the
 //! validators of a private task to equal power.
 
-use std::mem;
+use std::{collections::BTreeMap, mem};
 
-use cifer_genesis::{BlockHash, ContributorId, Hash32, TaskId, TimestampMs, privacy::Privacy};
+use cifer_genesis::{
+    BlockHash, ContributorId, Hash32, RoundId, TaskId, TimestampMs, ValidatorId, privacy::Privacy,
+};
 
 use super::{
-    Fate, Group, GroupIndex, PrivateRound, Stage, mask_seed, partition, private_set_root, quorum,
-    round_seed, set_root,
+    Fate, Group, GroupIndex, PrivateError, PrivateRound, ShareKeyBytes, Stage, mask_seed,
+    partition, private_set_root, quorum, round_seed, set_root,
 };
 use crate::{
     event::Event,
@@ -44,8 +46,34 @@ impl TaskState {
         self.private.as_ref()
     }
 
+    /// The round for which share keys are taken, and those that are in: the current round until its
+    /// groups are formed, the next one from then on.
+    ///
+    /// # Errors
+    /// [`PrivateError`] when no round takes any.
+    pub fn keys_due(
+        &self,
+    ) -> Result<(RoundId, &BTreeMap<ValidatorId, ShareKeyBytes>), PrivateError> {
+        let (task, round) = (self.task.id, self.round);
+        let Some(private) = &self.private else {
+            return Err(PrivateError::NotPrivate(task));
+        };
+        if self.phase == Phase::Complete {
+            return Err(PrivateError::LastRound { task, round });
+        }
+        if private.stage == Stage::Keys {
+            return Ok((round, &private.keys));
+        }
+        let last = self.task.rounds.max_rounds;
+        match round.next() {
+            Some(next) if last == 0 || next.0 < last => Ok((next, &private.next_keys)),
+            _ => Err(PrivateError::LastRound { task, round }),
+        }
+    }
+
     /// Whether this is a private round that still gathers share keys.
-    pub(crate) fn gathers_keys(&self) -> bool {
+    #[must_use]
+    pub fn gathers_keys(&self) -> bool {
         let open = matches!(self.phase, Phase::Open(_));
         let keys = |private: &PrivateRound| private.stage == Stage::Keys;
         open && self.private.as_ref().is_some_and(keys)
@@ -176,7 +204,8 @@ impl TaskState {
             }
         }
         let opened = groups.iter().filter(|group| group.is_live()).count() as u64;
-        let rejected = closed.rejected.len() as u64;
+        let exposed: u64 = groups.iter().map(|group| group.exposed.len() as u64).sum();
+        let rejected = (closed.rejected.len() as u64).saturating_add(exposed);
         if self.task.rule.after_rejections(opened, rejected).is_none() {
             return Seal::TooFewGroups;
         }
@@ -198,6 +227,7 @@ impl TaskState {
         if let Some(private) = &mut self.private {
             let keys = mem::take(&mut private.next_keys);
             *private = PrivateRound {
+                round: self.round,
                 keys,
                 ..PrivateRound::default()
             };
@@ -215,7 +245,7 @@ fn cohort<'a>(
 
 fn fix_set(
     chain_id: &str,
-    place: (TaskId, cifer_genesis::RoundId, GroupIndex),
+    place: (TaskId, RoundId, GroupIndex),
     seed: Hash32,
     terms: &Privacy,
     closed: &ClosedRound,
@@ -232,7 +262,8 @@ fn fix_set(
     Group {
         cohort: updates.iter().map(|update| update.contributor).collect(),
         set: set_root(chain_id, place, mask, &updates),
-        sums: std::collections::BTreeMap::new(),
+        sums: BTreeMap::new(),
+        exposed: BTreeMap::new(),
         fate: if updates.len() as u64 >= terms.min_cohort {
             Fate::Opened
         } else {

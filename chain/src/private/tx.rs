@@ -10,8 +10,8 @@ pub const SHARE_KEY_DOMAIN: &str = "cifer/chain/share-key/v1";
 /// Domain of the signature of a sum of key shares.
 pub const KEY_SHARE_SUM_DOMAIN: &str = "cifer/chain/key-share-sum/v1";
 
-/// Length of a sum of key shares: a header of 74 bytes, and 4 bytes for each of 2,048 coefficients.
-pub const KEY_SHARE_SUM_BYTES: usize = 74 + 2_048 * 4;
+/// Length of a sum of key shares, whatever the model's size.
+pub const KEY_SHARE_SUM_BYTES: usize = cifer_homocryption::ring::ShareSum::BYTES;
 
 /// A compressed Ristretto point to which contributors encrypt the key shares of one validator.
 pub type ShareKeyBytes = [u8; 32];

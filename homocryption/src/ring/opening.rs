@@ -124,6 +124,18 @@ impl ShareSum {
         self.index
     }
 
+    /// [`GroupContext::digest`] of the group.
+    #[must_use]
+    pub const fn group(&self) -> &[u8; 32] {
+        &self.group
+    }
+
+    /// [`ContributorSet::digest`] of the set.
+    #[must_use]
+    pub const fn set(&self) -> &[u8; 32] {
+        &self.set
+    }
+
     /// Canonical bytes: magic, version, index (u32), group, set, 2048 elements (u32).
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {

@@ -119,6 +119,11 @@ pub(crate) fn transaction_summary(tx: &Transaction, hash: TxHash) -> v1::Transac
             Some((sum.task, sum.round)),
             sum.validator.key().as_bytes(),
         ),
+        Transaction::ShareFraud(fraud) => about(
+            v1::TransactionKind::ShareFraud,
+            Some((fraud.task, fraud.round)),
+            fraud.contributor.key().as_bytes(),
+        ),
     }
     summary
 }
@@ -128,6 +133,8 @@ pub(crate) fn reject_reason(reason: RejectReason) -> v1::RejectReason {
         RejectReason::WrongLength => v1::RejectReason::WrongLength,
         RejectReason::NotFinite => v1::RejectReason::NotFinite,
         RejectReason::OutOfRange => v1::RejectReason::OutOfRange,
+        RejectReason::BadDealing => v1::RejectReason::BadDealing,
+        RejectReason::BadShare => v1::RejectReason::BadShare,
     }
 }
 
