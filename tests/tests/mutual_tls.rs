@@ -133,7 +133,7 @@ async fn a_network_trains_over_mutual_tls_and_shuts_strangers_out() {
     let without = run(&[&question[..], &["--tls-ca", &ca, "--timeout-ms", "500"]].concat()).await;
     assert!(!without.status.success(), "{without:?}");
 
-    let at = |tls: TlsFiles| network.client_with(&[address.clone()], tls);
+    let at = |tls: TlsFiles| network.client_with(std::slice::from_ref(&address), tls);
     is_shut_out(
         "a client without a certificate",
         at(files(&ours.file, None)),
