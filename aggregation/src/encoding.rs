@@ -160,13 +160,13 @@ impl<F: Fn([u8; 2]) -> f32> Op for Halves<'_, F> {
 }
 
 #[inline(always)]
-fn bf16_to_f32(word: [u8; 2]) -> f32 {
+pub(crate) fn bf16_to_f32(word: [u8; 2]) -> f32 {
     f32::from_bits(u32::from(u16::from_le_bytes(word)) << 16)
 }
 
 /// Without a branch, and without arithmetic on subnormals, which some processors are slow at.
 #[inline(always)]
-fn f16_to_f32(word: [u8; 2]) -> f32 {
+pub(crate) fn f16_to_f32(word: [u8; 2]) -> f32 {
     /// Difference of the exponents' biases, in place.
     const REBIAS: u32 = (127 - 15) << 23;
     /// The f32 with the exponent of an f16's subnormals.

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::error::AggregationError;
-use crate::source::VectorSource;
+use crate::source::{VectorSource, check_bounds};
 
 mod error;
 mod npy;
@@ -148,12 +148,8 @@ impl VectorSource for UpdateFile {
     }
 
     fn read(&self, offset: usize, out: &mut [f32]) -> Result<(), AggregationError> {
+        check_bounds(offset, out.len(), self.len)?;
         let count = out.len();
-        let end = offset.checked_add(count).filter(|&end| end <= self.len);
-        if end.is_none() {
-            let len = self.len;
-            return Err(AggregationError::OutOfBounds { offset, count, len });
-        }
         let first = self.parts.partition_point(|p| p.start + p.len <= offset);
         let (mut done, mut parts) = (0, self.parts[first..].iter());
         while done < count {
@@ -191,8 +187,7 @@ pub fn check_layouts(updates: &[UpdateFile]) -> Result<(), FileError> {
             let differs = |tensor: &&Tensor| !first.tensors.contains(tensor);
             let value = match other.tensors.iter().find(differs) {
                 Some(Tensor { name, shape }) => {
-                    let name: String = name.chars().take(40).collect();
-                    format!("{name:?} {shape:?}")
+                    format!("{} {shape:?}", shown(name))
                 }
                 None => format!("{} of {}", other.tensors.len(), first.tensors.len()),
             };
@@ -235,6 +230,11 @@ pub fn read_weights(path: impl AsRef<Path>) -> Result<Vec<u64>, FileError> {
     };
     let words = bytes.chunks_exact(size as usize).enumerate();
     words.map(weight).collect()
+}
+
+/// The front of foreign text, for an error: short, and without control characters.
+fn shown(text: &str) -> String {
+    format!("{:?}", crate::params::shorten(text))
 }
 
 /// One array as a header describes it, and as it fits into its file.

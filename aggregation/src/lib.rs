@@ -8,8 +8,8 @@
 //! they are given, and of nothing else: not of the thread count, the kind of source, the instruction
 //! set or the machine's memory. What makes it so is part of the specification:
 //!
-//! - All arithmetic is IEEE-754 addition, subtraction, multiplication, division and comparison;
-//!   there is no fused multiply-add and no call into libm.
+//! - All arithmetic is IEEE-754 addition, subtraction, multiplication, division, square root and
+//!   comparison; there is no fused multiply-add and no call into libm.
 //! - Sums over contributors run in f64, in the stated order of the rule, and are rounded to f32 once.
 //! - Sums over coordinates (distances) have a fixed shape, see [`distances`].
 //! - `-0.0` is read as `+0.0`; NaN and infinities are refused with contributor and coordinate.
@@ -18,7 +18,8 @@
 //! **Little memory.** A rule never holds whole updates. Inputs are [`VectorSource`]s read by
 //! position, the result leaves through a [`Sink`] tile after tile, and all buffers together stay
 //! below 64 MiB on 8 threads for up to [`MAX_UPDATES`] updates of any length (3 MiB more for each
-//! further thread at that bound; the arithmetic is in `tiles.rs`).
+//! further thread at that bound; the arithmetic is in `tiles.rs`). Behind pre-aggregators they take up to 2 MiB
+//! more for each thread and 16 MiB for the coefficients.
 //!
 //! **Hostile inputs.** Numbers of updates for which the rule's guarantee is void are refused with
 //! the inequality ([`Rule::check`]); lengths and values are checked while they are read.

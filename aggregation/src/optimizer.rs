@@ -29,7 +29,9 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::error::AggregationError;
-use crate::params::{MILLION, Params, ParseRuleError, Table, from_ppm, shorten, write_stage};
+use crate::params::{
+    MILLION, Params, ParseRuleError, Table, from_ppm, read_stage, shorten, write_stage,
+};
 
 /// Most state vectors of an optimiser.
 pub(crate) const MAX_STATE: usize = 2;
@@ -348,15 +350,7 @@ impl FromStr for Optimizer {
     type Err = ParseRuleError;
 
     fn from_str(text: &str) -> Result<Self, ParseRuleError> {
-        let (name, parameters) = match text.split_once(':') {
-            Some((name, parameters)) => (name, Some(parameters)),
-            None => (text, None),
-        };
-        let name = name.parse()?;
-        let mut params = Params::default();
-        for item in parameters.into_iter().flat_map(|list| list.split(',')) {
-            params.add(item)?;
-        }
+        let (name, params) = read_stage(text)?;
         Self::from_params(name, params)
     }
 }

@@ -137,6 +137,26 @@ fn list<N: fmt::Display>(names: impl IntoIterator<Item = N>) -> String {
     names.join(", ")
 }
 
+/// Reads `name` or `name:parameter=number,…`.
+///
+/// # Errors
+/// An unknown name, and an item that is not one new parameter.
+pub(crate) fn read_stage<N>(text: &str) -> Result<(N, Params), ParseRuleError>
+where
+    N: FromStr<Err = ParseRuleError>,
+{
+    let (name, parameters) = match text.split_once(':') {
+        Some((name, parameters)) => (name, Some(parameters)),
+        None => (text, None),
+    };
+    let name = name.parse()?;
+    let mut params = Params::default();
+    for item in parameters.into_iter().flat_map(|list| list.split(',')) {
+        params.add(item)?;
+    }
+    Ok((name, params))
+}
+
 /// The front of foreign text, for an error.
 pub(crate) fn shorten(text: &str) -> String {
     text.chars().take(SHOWN).collect()

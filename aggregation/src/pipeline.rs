@@ -16,7 +16,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::error::AggregationError;
-use crate::params::{Params, ParseRuleError, StageName, Table};
+use crate::params::{Params, ParseRuleError, StageName, Table, read_stage};
 use crate::pre::{PreAggregator, PreName};
 use crate::rule::{Rule, RuleName};
 use crate::tiles::MAX_UPDATES;
@@ -207,16 +207,7 @@ impl FromStr for Template {
             };
             match stages.last_mut() {
                 Some((_, params)) if continues => params.add(piece)?,
-                _ => {
-                    let (name, first) = match piece.split_once(':') {
-                        Some((name, first)) => (name, Some(first)),
-                        None => (piece, None),
-                    };
-                    let mut params = Params::default();
-                    let name = name.parse()?;
-                    first.map_or(Ok(()), |first| params.add(first))?;
-                    stages.push((name, params));
-                }
+                _ => stages.push(read_stage(piece)?),
             }
             check_stages(stages.len().saturating_sub(1))?;
         }

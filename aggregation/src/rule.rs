@@ -11,7 +11,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::error::AggregationError;
-use crate::params::{MILLION, Params, ParseRuleError, Table, shorten, write_stage};
+use crate::params::{MILLION, Params, ParseRuleError, Table, read_stage, shorten, write_stage};
 use crate::subsets::binomial;
 use crate::tiles::MAX_UPDATES;
 
@@ -532,15 +532,7 @@ impl FromStr for Rule {
     type Err = ParseRuleError;
 
     fn from_str(text: &str) -> Result<Self, ParseRuleError> {
-        let (name, parameters) = match text.split_once(':') {
-            Some((name, parameters)) => (name, Some(parameters)),
-            None => (text, None),
-        };
-        let name = name.parse()?;
-        let mut params = Params::default();
-        for item in parameters.into_iter().flat_map(|list| list.split(',')) {
-            params.add(item)?;
-        }
+        let (name, params) = read_stage(text)?;
         Self::from_params(name, params)
     }
 }

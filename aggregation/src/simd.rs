@@ -17,6 +17,57 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use crate::tiles::BLOCK;
 
+/// The views of blocks as vectors, for a register of `$width` f32.
+macro_rules! views {
+    ($width:literal) => {
+        type F32 = [f32; $width];
+        type F64 = [f64; $width / 2];
+        type F64x8 = [Self::F64; 16 / $width];
+
+        #[inline(always)]
+        fn f32s(self, block: &[f32; BLOCK]) -> &[Self::F32] {
+            block.as_chunks().0
+        }
+
+        #[inline(always)]
+        fn f32s_mut(self, block: &mut [f32; BLOCK]) -> &mut [Self::F32] {
+            block.as_chunks_mut().0
+        }
+
+        #[inline(always)]
+        fn f64x8s(self, block: &[f64; BLOCK]) -> &[Self::F64x8] {
+            block.as_chunks().0.as_chunks().0
+        }
+
+        #[inline(always)]
+        fn zero64x8(self) -> Self::F64x8 {
+            [[0.0; $width / 2]; 16 / $width]
+        }
+
+        #[inline(always)]
+        fn zip64x8(
+            self,
+            a: Self::F64x8,
+            b: Self::F64x8,
+            f: impl Fn(Self::F64, Self::F64) -> Self::F64,
+        ) -> Self::F64x8 {
+            std::array::from_fn(|k| f(a[k], b[k]))
+        }
+
+        #[inline(always)]
+        fn splat64(self, x: f64) -> Self::F64 {
+            [x; $width / 2]
+        }
+
+        #[inline(always)]
+        fn lanes64(self, x: Self::F64x8) -> [f64; 8] {
+            let mut lanes = [0.0; 8];
+            lanes.copy_from_slice(x.as_flattened());
+            lanes
+        }
+    };
+}
+
 mod portable;
 #[cfg(test)]
 mod tests;

@@ -236,7 +236,7 @@ pub(crate) struct Scratch<T> {
 }
 
 impl<T: From<f32> + Copy> Scratch<T> {
-    /// Buffers for these inputs. Memory in which a source already lies is not reserved again.
+    /// Buffers for these inputs. Of sources that lie in memory `raw` is not touched.
     pub(crate) fn new(inputs: &Inputs<'_>) -> Self {
         let n = inputs.sources.len();
         let mixed = inputs.mixing.as_ref().map_or(0, Mixing::count);

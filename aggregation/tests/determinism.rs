@@ -3,29 +3,14 @@
 
 mod common;
 
-use std::io::Write;
-
 use cifer_aggregation::distances::SEGMENT;
 use cifer_aggregation::simd::{self, Level};
 use cifer_aggregation::{
     AggregationError, Encoding, FileSink, FileSource, MappedSource, Rule, TILE, VectorSource,
     aggregate, aggregate_step,
 };
-use common::{rules, updates, vector, vectors};
+use common::{ReadOnly, rules, updates, vector, vectors, write};
 use rayon::ThreadPoolBuilder;
-
-/// A source that only reads, so that the path through the read buffers is taken.
-struct ReadOnly(Vec<f32>);
-
-impl VectorSource for ReadOnly {
-    fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    fn read(&self, offset: usize, out: &mut [f32]) -> Result<(), AggregationError> {
-        self.0.read(offset, out)
-    }
-}
 
 /// A digest of the results (plain and stepped) and selections of all rules on a round.
 fn digest<S: VectorSource>(sources: &[S], threads: usize) -> String {
@@ -52,13 +37,6 @@ fn digest<S: VectorSource>(sources: &[S], threads: usize) -> String {
         }
     }
     hasher.finalize().to_hex().to_string()
-}
-
-fn write(v: &[f32]) -> tempfile::NamedTempFile {
-    let mut file = tempfile::NamedTempFile::new().unwrap();
-    let bytes: Vec<u8> = v.iter().flat_map(|x| x.to_le_bytes()).collect();
-    file.write_all(&bytes).unwrap();
-    file
 }
 
 /// Round sizes with the digest that every machine must find.

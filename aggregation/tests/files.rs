@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use cifer_aggregation::files::{OutputFile, Tensor, UpdateFile, read_weights};
+use cifer_aggregation::files::{OutputFile, Tensor, UpdateFile, check_layouts, read_weights};
 use cifer_aggregation::{AggregationError, Sink, VectorSource};
 
 struct Folder(tempfile::TempDir);
@@ -24,7 +24,10 @@ impl Folder {
 fn npy(dictionary: &str, data: &[u8]) -> Vec<u8> {
     let mut bytes = b"\x93NUMPY\x01\x00\x76\x00".to_vec();
     bytes.extend(format!("{dictionary:<117}\n").as_bytes());
-    assert_eq!(bytes.len(), 128);
+    // A longer one says so in its length.
+    let length = (bytes.len() - 10) as u16;
+    bytes[8..10].copy_from_slice(&length.to_le_bytes());
+    assert_eq!(bytes.len(), 128.max(dictionary.len() + 11));
     bytes.extend(data);
     bytes
 }
@@ -154,10 +157,10 @@ fn lying_npy_headers_are_refused() {
         (npy(F4, &data[1..]), "with 23 bytes behind it"),
         (
             with("<f4", ">f4"),
-            "descr is >f4, expected '<f2', '<f4' or '<f8'",
+            "descr is \">f4\", expected '<f2', '<f4' or '<f8'",
         ),
-        (with("<f4", "<i4"), "descr is <i4"),
-        (with("<f4", "|O"), "descr is |O"),
+        (with("<f4", "<i4"), "descr is \"<i4\""),
+        (with("<f4", "|O"), "descr is \"|O\""),
         (
             with("False", "True"),
             "fortran_order is True, expected False",
@@ -247,11 +250,80 @@ fn lying_safetensors_headers_are_refused() {
             one(r#"{"dtype":"F32","shape":[2],"data_offsets":[0,8],"x":1}"#),
             "unknown field",
         ),
+        (
+            one(&entry("F32", &format!("[{}0]", "0,".repeat(32)), 0, 8)),
+            "more than 32 dimensions",
+        ),
+        (
+            two(&half(0), &half(4), ""),
+            "tensor is \"\", expected a name",
+        ),
     ];
     for (bytes, expected) in cases {
         let error = open(&bytes).unwrap_err();
         assert!(error.contains(expected), "{error} does not say {expected}");
     }
+}
+
+#[test]
+fn foreign_text_is_shown_short_and_without_control_characters() {
+    let long = format!("\u{1b}[31m{}", "x".repeat(5_000));
+    let json = format!(r#"{{"a":{{"{}":1}}}}"#, long.replace('\u{1b}', "\\u001b"));
+    let npy_text = format!("{{'descr': '{long}', 'fortran_order': False, 'shape': (2,), }}");
+    for bytes in [
+        safetensors(&json, &floats(&[1.0, 2.0])),
+        npy(&npy_text, &floats(&[1.0, 2.0])),
+    ] {
+        let error = open(&bytes).unwrap_err();
+        assert!(error.len() < 400, "{error}");
+        assert!(!error.contains('\u{1b}'), "{error:?}");
+    }
+}
+
+#[test]
+fn named_tensors_have_to_be_the_same_in_all_files() {
+    let folder = Folder::new();
+    let file = |name: &str, bytes: &[u8]| UpdateFile::open(folder.file(name, bytes)).unwrap();
+    let two = |a: &str, b: &str| {
+        let entry = |from| {
+            format!(
+                r#"{{"dtype":"F32","shape":[1],"data_offsets":[{from},{}]}}"#,
+                from + 4
+            )
+        };
+        let json = format!(r#"{{"{a}":{},"{b}":{}}}"#, entry(0), entry(4));
+        safetensors(&json, &floats(&[1.0, 2.0]))
+    };
+    let text = "{'descr': '<f4', 'fortran_order': False, 'shape': (2,), }";
+    let unnamed = file("n", &npy(text, &floats(&[1.0, 2.0])));
+    let (first, same) = (file("f", &two("a", "b")), file("s", &two("b", "a")));
+    let other = file("o", &two("a", "c"));
+    check_layouts(&[unnamed.clone(), first.clone(), same]).unwrap();
+    let error = check_layouts(&[unnamed, first, other])
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("tensors is \"c\" [1]"), "{error}");
+}
+
+#[test]
+fn a_result_has_as_many_numbers_as_its_header_says() {
+    let folder = Folder::new();
+    let tensor = |side| Tensor {
+        name: "w".into(),
+        shape: vec![side, 1 << 40],
+    };
+    let path = folder.0.path().join("out.npy");
+    let error = OutputFile::create(&path, &[tensor(1 << 40)]).unwrap_err();
+    assert!(error.to_string().contains("at most 400000000 numbers"));
+    let three = Tensor {
+        name: "w".into(),
+        shape: vec![3],
+    };
+    let mut output = OutputFile::create(&path, &[three]).unwrap();
+    output.write(&[1.0, 2.0]).unwrap();
+    let error = output.finish().unwrap_err().to_string();
+    assert!(error.contains("numbers is 2, expected 3"), "{error}");
+    assert_eq!(std::fs::read_dir(folder.0.path()).unwrap().count(), 0);
 }
 
 #[test]

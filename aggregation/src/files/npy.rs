@@ -1,7 +1,7 @@
 //! The header of a `.npy` file: magic, version, length, and a Python dictionary with exactly the keys `descr`,
 //! `fortran_order` and `shape`. Format: NumPy's NEP 1, versions 1.0 to 3.0.
 
-use super::{Array, FileError, MAX_DIMENSIONS, MAX_NPY_HEADER, Number, Opened};
+use super::{Array, FileError, MAX_DIMENSIONS, MAX_NPY_HEADER, Number, Opened, shown};
 
 pub(super) const MAGIC: &[u8] = b"\x93NUMPY";
 
@@ -9,21 +9,22 @@ const LENGTH_AT: u64 = 8;
 
 /// The array of floating point numbers that the header announces; it fills the file to its end.
 pub(super) fn header(file: &Opened) -> Result<Array, FileError> {
-    let (array, descr) = read(file)?;
+    let (array, descr) = read(file, FLOATS)?;
     match array.number {
-        Number::Integer { .. } => Err(file.refuse("descr", descr, FLOATS)),
+        Number::Integer { .. } => Err(file.refuse("descr", shown(&descr), FLOATS)),
         _ => Ok(array),
     }
 }
 
 /// The same with integers.
 pub(super) fn weights_header(file: &Opened) -> Result<Array, FileError> {
-    read(file).map(|(array, _)| array)
+    read(file, NUMBERS).map(|(array, _)| array)
 }
 
 const FLOATS: &str = "'<f2', '<f4' or '<f8'";
+const NUMBERS: &str = "a little-endian float or integer";
 
-fn read(file: &Opened) -> Result<(Array, String), FileError> {
+fn read(file: &Opened, expected: &str) -> Result<(Array, String), FileError> {
     let version = file.bytes(MAGIC.len() as u64, 2, "version")?;
     let length_bytes = match version[0] {
         1 => 2,
@@ -51,7 +52,7 @@ fn read(file: &Opened) -> Result<(Array, String), FileError> {
         return Err(file.refuse("header", "something else", expected));
     };
     let Some(number) = number(&descr) else {
-        return Err(file.refuse("descr", descr, FLOATS));
+        return Err(file.refuse("descr", shown(&descr), expected));
     };
     // Up to one dimension both orders are the same.
     if fortran_order && shape.len() > 1 {

@@ -4,6 +4,8 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
+use crate::encoding::{bf16_to_f32, f16_to_f32};
+
 /// Bytes read at a time, on the stack.
 const BUFFER: usize = 16 * 1024;
 
@@ -55,74 +57,53 @@ impl Number {
         Ok(())
     }
 
-    /// The value of one number's bytes. Exact but for integers above 2^53.
+    /// The value of one number's bytes, exactly; of integers the nearest f64.
     fn value(self, word: &[u8]) -> f64 {
-        let mut bytes = [0; 8];
-        bytes[..word.len()].copy_from_slice(word);
-        let bits = u64::from_le_bytes(bytes);
+        let bits = bits(word);
         match self {
             Self::F64 => f64::from_bits(bits),
             Self::F32 => f64::from(f32::from_bits(bits as u32)),
-            Self::Bf16 => f64::from(f32::from_bits((bits as u32) << 16)),
-            Self::F16 => half(bits as u16),
-            Self::Integer { size, signed } => {
-                let unused = 64 - 8 * size as u32;
-                match signed {
-                    // Shifted up and back down: the sign comes along.
-                    true => ((bits << unused) as i64 >> unused) as f64,
-                    false => bits as f64,
-                }
-            }
+            Self::Bf16 => f64::from(bf16_to_f32([word[0], word[1]])),
+            Self::F16 => f64::from(f16_to_f32([word[0], word[1]])),
+            Self::Integer { size, signed } => match signed {
+                true => sign_extended(bits, size) as f64,
+                false => bits as f64,
+            },
         }
     }
 
     /// The value when it is a whole number from 0 to 2^53.
     pub(super) fn whole(self, word: &[u8]) -> Option<u64> {
+        if let Self::Integer { size, signed } = self {
+            let bits = bits(word);
+            let negative = signed && sign_extended(bits, size) < 0;
+            return (!negative && bits <= MAX_WHOLE).then_some(bits);
+        }
         let value = self.value(word);
-        let limit = (1_u64 << 53) as f64;
-        ((0.0..=limit).contains(&value) && value.trunc() == value).then_some(value as u64)
+        let whole = (0.0..=MAX_WHOLE as f64).contains(&value) && value.trunc() == value;
+        whole.then_some(value as u64)
     }
 }
 
-/// The value of a binary16.
-fn half(word: u16) -> f64 {
-    let (exponent, fraction) = (word >> 10 & 0x1f, f64::from(word & 0x3ff));
-    let magnitude = match exponent {
-        0 => fraction / f64::from(1 << 24),
-        0x1f if fraction == 0.0 => f64::INFINITY,
-        0x1f => f64::NAN,
-        // (1024 + fraction) * 2^(exponent - 25), both factors exact.
-        _ => (1024.0 + fraction) * (f64::from(1_u32 << exponent) / f64::from(1_u32 << 25)),
-    };
-    if word >> 15 == 1 {
-        -magnitude
-    } else {
-        magnitude
-    }
+/// Up to here every integer is an f64.
+const MAX_WHOLE: u64 = 1 << 53;
+
+/// Little endian, at most eight bytes.
+fn bits(word: &[u8]) -> u64 {
+    let mut bytes = [0; 8];
+    bytes[..word.len()].copy_from_slice(word);
+    u64::from_le_bytes(bytes)
+}
+
+/// Shifted up and back down: the sign comes along.
+const fn sign_extended(bits: u64, size: u64) -> i64 {
+    let unused = 64 - 8 * size as u32;
+    (bits << unused) as i64 >> unused
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn halves_have_their_values() {
-        for (word, value) in [
-            (0x3c00, 1.0),
-            (0xc000, -2.0),
-            (0x0001, 5.960_464_477_539_063e-8),
-            (0x03ff, 6.097_555_160_522_461e-5),
-            (0x0400, 6.103_515_625e-5),
-            (0x7bff, 65_504.0),
-            (0x3555, 0.333_251_953_125),
-            (0x7c00, f64::INFINITY),
-            (0xfc00, f64::NEG_INFINITY),
-        ] {
-            assert_eq!(half(word), value, "{word:#x}");
-        }
-        assert!(half(0x7e00).is_nan());
-        assert!(half(0x8000).is_sign_negative());
-    }
 
     #[test]
     fn whole_numbers_are_told_from_others() {
@@ -137,6 +118,14 @@ mod tests {
             signed: false,
         };
         assert_eq!(byte.whole(&[255]), Some(255));
+        let long = Number::Integer {
+            size: 8,
+            signed: false,
+        };
+        let limit = 1_u64 << 53;
+        assert_eq!(long.whole(&limit.to_le_bytes()), Some(limit));
+        // As an f64 this is 2^53.
+        assert_eq!(long.whole(&(limit + 1).to_le_bytes()), None);
         assert_eq!(Number::F64.whole(&3.0_f64.to_le_bytes()), Some(3));
         assert_eq!(Number::F64.whole(&3.5_f64.to_le_bytes()), None);
         assert_eq!(Number::F32.whole(&f32::NAN.to_le_bytes()), None);

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use super::{FileError, Tensor, npy, safetensors};
+use super::{FileError, MAX_COORDINATES, Tensor, npy, safetensors};
 use crate::error::AggregationError;
 use crate::sink::{FileDigest, Sink};
 
@@ -20,6 +20,8 @@ pub struct OutputFile {
     partial: Option<PathBuf>,
     hasher: blake3::Hasher,
     len_bytes: u64,
+    /// What the header announces.
+    expected_bytes: u64,
     bytes: Vec<u8>,
 }
 
@@ -28,17 +30,32 @@ impl OutputFile {
     /// which format. A `.npy` file of several tensors is one vector.
     ///
     /// # Errors
-    /// [`FileError`] for another ending, and for what the system refuses.
+    /// [`FileError`] for another ending, for more than [`MAX_COORDINATES`] numbers, and for what the system
+    /// refuses.
     pub fn create(path: impl AsRef<Path>, tensors: &[Tensor]) -> Result<Self, FileError> {
         let target = path.as_ref().to_path_buf();
         let io = |source| FileError::Io {
             path: target.clone(),
             source,
         };
+        let sides = |tensor: &Tensor| -> Option<u64> {
+            let mut sides = tensor.shape.iter();
+            sides.try_fold(1_u64, |n, side| n.checked_mul(*side))
+        };
+        let mut tensor_lens = tensors.iter().map(sides);
+        let count = tensor_lens.try_fold(0_u64, |sum, len| sum.checked_add(len?));
+        let Some(count) = count.filter(|&count| count <= MAX_COORDINATES) else {
+            return Err(FileError::Header {
+                path: target,
+                field: "tensors".into(),
+                value: format!("{} with too many numbers", tensors.len()),
+                expected: format!("at most {MAX_COORDINATES} numbers"),
+            });
+        };
         let header = match target.extension().and_then(|ending| ending.to_str()) {
             Some("npy") => match tensors {
                 [one] => npy::write_header(&one.shape),
-                many => npy::write_header(&[many.iter().map(Tensor::len).sum()]),
+                _ => npy::write_header(&[count]),
             },
             Some("safetensors") => {
                 safetensors::write_header(&named(tensors)).map_err(|error| io(error.into()))?
@@ -55,25 +72,36 @@ impl OutputFile {
         let mut partial = target.clone().into_os_string();
         partial.push(".partial");
         let partial = PathBuf::from(partial);
-        let mut writer = BufWriter::new(File::create(&partial).map_err(io)?);
-        writer.write_all(&header).map_err(io)?;
-        Ok(Self {
+        let writer = BufWriter::new(File::create(&partial).map_err(io)?);
+        let mut output = Self {
             writer,
             partial: Some(partial),
             hasher: blake3::Hasher::new(),
             len_bytes: 0,
+            expected_bytes: 4 * count,
             bytes: Vec::new(),
-            target,
-        })
+            target: target.clone(),
+        };
+        // From here on a failure removes the file.
+        output.writer.write_all(&header).map_err(io)?;
+        Ok(output)
     }
 
     /// Puts the whole file in its place. The digest is that of the numbers alone, the same for both
     /// formats and for a node's payload.
     ///
     /// # Errors
-    /// What the system refuses.
+    /// Another number of numbers than the header says, and what the system refuses.
     pub fn finish(mut self) -> Result<FileDigest, FileError> {
         let target = self.target.clone();
+        if self.len_bytes != self.expected_bytes {
+            return Err(FileError::Header {
+                path: target,
+                field: "numbers".into(),
+                value: (self.len_bytes / 4).to_string(),
+                expected: (self.expected_bytes / 4).to_string(),
+            });
+        }
         let io = |source| FileError::Io {
             path: target.clone(),
             source,
@@ -112,12 +140,6 @@ impl Drop for OutputFile {
             // It may be gone already; there is nobody left to tell.
             let _ = std::fs::remove_file(partial);
         }
-    }
-}
-
-impl Tensor {
-    fn len(&self) -> u64 {
-        self.shape.iter().product()
     }
 }
 

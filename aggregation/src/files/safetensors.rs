@@ -4,10 +4,13 @@
 
 use std::fmt;
 
-use serde::de::{Deserializer, Error, MapAccess, Visitor};
+use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
-use super::{Array, FileError, MAX_SAFETENSORS_HEADER, MAX_TENSORS, Number, Opened, Tensor};
+use super::{
+    Array, FileError, MAX_DIMENSIONS, MAX_SAFETENSORS_HEADER, MAX_TENSORS, Number, Opened, Tensor,
+    shown,
+};
 
 const LENGTH_BYTES: u64 = 8;
 
@@ -18,8 +21,34 @@ const METADATA: &str = "__metadata__";
 #[serde(deny_unknown_fields)]
 struct Entry {
     dtype: String,
+    #[serde(deserialize_with = "sides")]
     shape: Vec<u64>,
     data_offsets: [u64; 2],
+}
+
+/// Reads a shape, of which every side takes more memory than it took in the header.
+fn sides<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u64>, D::Error> {
+    struct SidesVisitor;
+    impl<'de> Visitor<'de> for SidesVisitor {
+        type Value = Vec<u64>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("the sides of a tensor")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Vec<u64>, A::Error> {
+            let mut sides = Vec::new();
+            while let Some(side) = list.next_element()? {
+                if sides.len() == MAX_DIMENSIONS {
+                    let limit = format!("more than {MAX_DIMENSIONS} dimensions");
+                    return Err(A::Error::custom(limit));
+                }
+                sides.push(side);
+            }
+            Ok(sides)
+        }
+    }
+    deserializer.deserialize_seq(SidesVisitor)
 }
 
 /// Tensors by name in the order of the file; the same name may stand there twice.
@@ -65,11 +94,14 @@ pub(super) fn header(file: &Opened) -> Result<Vec<(String, Array)>, FileError> {
     }
     let json = file.bytes(LENGTH_BYTES, length, "header")?;
     let entries: Entries = serde_json::from_slice(&json)
-        .map_err(|error| file.refuse("header", error.to_string(), "JSON of tensors"))?;
+        .map_err(|error| file.refuse("header", shown(&error.to_string()), "JSON of tensors"))?;
     let data = LENGTH_BYTES + length;
     let (mut tensors, mut ranges) = (Vec::new(), Vec::new());
     let mut left = super::MAX_COORDINATES;
     for (name, entry) in entries.0 {
+        if name.is_empty() {
+            return Err(file.refuse("tensor", shown(&name), "a name"));
+        }
         let array = array(file, &name, &entry, data, &mut left)?;
         ranges.push(entry.data_offsets);
         tensors.push((name, array));
@@ -127,11 +159,6 @@ fn no_holes(file: &Opened, mut ranges: Vec<[u64; 2]>, size: u64) -> Result<(), F
         at = range[1];
     }
     Ok(())
-}
-
-/// The front of foreign text, for an error.
-fn shown(text: &str) -> String {
-    format!("{:?}", text.chars().take(40).collect::<String>())
 }
 
 /// The header of f32 tensors one after the other, padded so that the data begin at a multiple of 8 bytes.

@@ -9,7 +9,7 @@
 //! **Breakdown point.** Needs n ≥ 2f + 1 and an honest pivot: then the result is within twice the honest
 //! diameter. With a Byzantine pivot it promises nothing.
 //!
-//! **Cost.** Two passes, n multiply-adds per coordinate each: bound by memory bandwidth. The cheapest
+//! **Cost.** Two passes, n multiply-adds per coordinate each. The cheapest
 //! rule that filters.
 //!
 //! **Use.** When one contributor is run by the operator, such as a holder of a clean data set.

@@ -8,7 +8,7 @@
 //! **Breakdown point.** f updates move the result by at most `2 r f/n`, however large they are; it does
 //! not tell honest from Byzantine.
 //!
-//! **Cost.** Two passes, n multiply-adds per coordinate each: bound by memory bandwidth.
+//! **Cost.** Two passes, n multiply-adds per coordinate each.
 //!
 //! **Use.** Against model replacement by a few, where a robust rule costs too much accuracy; and as
 //! the first half of differential privacy. `clip` before `fedavg` is the same with weights.

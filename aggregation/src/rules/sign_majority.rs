@@ -9,7 +9,7 @@
 //! **Breakdown point.** Every update has one vote in a coordinate, whatever its size: where more than
 //! n/2 + f/2 updates agree honestly, f cannot turn the result. How large updates are is lost.
 //!
-//! **Cost.** One pass, n comparisons per coordinate: bound by memory bandwidth.
+//! **Cost.** One pass, n comparisons per coordinate.
 //!
 //! **Use.** With a learning rate of its own, where only directions can be trusted.
 

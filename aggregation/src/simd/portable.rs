@@ -7,10 +7,8 @@ use crate::tiles::BLOCK;
 #[derive(Clone, Copy)]
 pub(super) struct Portable;
 
-const WIDTH: usize = 4;
-
-type F32 = [f32; WIDTH];
-type F64 = [f64; WIDTH / 2];
+type F32 = [f32; 4];
+type F64 = [f64; 2];
 
 #[inline(always)]
 fn zip<T: Copy, const N: usize>(a: [T; N], b: [T; N], f: impl Fn(T, T) -> T) -> [T; N] {
@@ -18,46 +16,7 @@ fn zip<T: Copy, const N: usize>(a: [T; N], b: [T; N], f: impl Fn(T, T) -> T) -> 
 }
 
 impl Simd for Portable {
-    type F32 = F32;
-    type F64 = F64;
-    type F64x8 = [F64; 16 / WIDTH];
-
-    #[inline(always)]
-    fn f32s(self, block: &[f32; BLOCK]) -> &[F32] {
-        block.as_chunks().0
-    }
-
-    #[inline(always)]
-    fn f32s_mut(self, block: &mut [f32; BLOCK]) -> &mut [F32] {
-        block.as_chunks_mut().0
-    }
-
-    #[inline(always)]
-    fn f64x8s(self, block: &[f64; BLOCK]) -> &[Self::F64x8] {
-        block.as_chunks().0.as_chunks().0
-    }
-
-    #[inline(always)]
-    fn zero64x8(self) -> Self::F64x8 {
-        [[0.0; WIDTH / 2]; 16 / WIDTH]
-    }
-
-    #[inline(always)]
-    fn zip64x8(
-        self,
-        a: Self::F64x8,
-        b: Self::F64x8,
-        f: impl Fn(Self::F64, Self::F64) -> Self::F64,
-    ) -> Self::F64x8 {
-        std::array::from_fn(|k| f(a[k], b[k]))
-    }
-
-    #[inline(always)]
-    fn lanes64(self, x: Self::F64x8) -> [f64; 8] {
-        let mut lanes = [0.0; 8];
-        lanes.copy_from_slice(x.as_flattened());
-        lanes
-    }
+    views!(4);
 
     #[inline(always)]
     fn min(self, a: F32, b: F32) -> F32 {
@@ -77,11 +36,6 @@ impl Simd for Portable {
     #[inline(always)]
     fn narrow(self, [a, b]: [F64; 2]) -> F32 {
         [a[0] as f32, a[1] as f32, b[0] as f32, b[1] as f32]
-    }
-
-    #[inline(always)]
-    fn splat64(self, x: f64) -> F64 {
-        [x; WIDTH / 2]
     }
 
     #[inline(always)]

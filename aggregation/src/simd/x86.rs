@@ -72,48 +72,20 @@ macro_rules! binary {
     )*};
 }
 
-/// The views of blocks as vectors.
-macro_rules! views {
-    ($width:literal) => {
-        type F32 = [f32; $width];
-        type F64 = [f64; $width / 2];
-        type F64x8 = [Self::F64; 16 / $width];
-
+/// Conversions where half of an f32 register widens to a whole one.
+macro_rules! wide {
+    ($half:ty, $widen:ident, $narrow:ident) => {
         #[inline(always)]
-        fn f32s(self, block: &[f32; BLOCK]) -> &[Self::F32] {
-            block.as_chunks().0
+        fn widen(self, x: Self::F32) -> [Self::F64; 2] {
+            proven!({
+                let x: [$half; 2] = transmute(x);
+                [$widen(x[0]), $widen(x[1])]
+            })
         }
 
         #[inline(always)]
-        fn f32s_mut(self, block: &mut [f32; BLOCK]) -> &mut [Self::F32] {
-            block.as_chunks_mut().0
-        }
-
-        #[inline(always)]
-        fn f64x8s(self, block: &[f64; BLOCK]) -> &[Self::F64x8] {
-            block.as_chunks().0.as_chunks().0
-        }
-
-        #[inline(always)]
-        fn zero64x8(self) -> Self::F64x8 {
-            [[0.0; $width / 2]; 16 / $width]
-        }
-
-        #[inline(always)]
-        fn zip64x8(
-            self,
-            a: Self::F64x8,
-            b: Self::F64x8,
-            f: impl Fn(Self::F64, Self::F64) -> Self::F64,
-        ) -> Self::F64x8 {
-            std::array::from_fn(|k| f(a[k], b[k]))
-        }
-
-        #[inline(always)]
-        fn lanes64(self, x: Self::F64x8) -> [f64; 8] {
-            let mut lanes = [0.0; 8];
-            lanes.copy_from_slice(x.as_flattened());
-            lanes
+        fn narrow(self, [a, b]: [Self::F64; 2]) -> Self::F32 {
+            proven!([$narrow(transmute(a)), $narrow(transmute(b))])
         }
     };
 }
@@ -145,11 +117,6 @@ impl Simd for Sse2 {
             _mm_cvtpd_ps(transmute(b))
         ))
     }
-
-    #[inline(always)]
-    fn splat64(self, x: f64) -> Self::F64 {
-        [x; 2]
-    }
 }
 
 impl Simd for Avx2 {
@@ -164,23 +131,7 @@ impl Simd for Avx2 {
         div64: Self::F64 = _mm256_div_pd;
     }
 
-    #[inline(always)]
-    fn widen(self, x: Self::F32) -> [Self::F64; 2] {
-        proven!({
-            let x: [__m128; 2] = transmute(x);
-            [_mm256_cvtps_pd(x[0]), _mm256_cvtps_pd(x[1])]
-        })
-    }
-
-    #[inline(always)]
-    fn narrow(self, [a, b]: [Self::F64; 2]) -> Self::F32 {
-        proven!([_mm256_cvtpd_ps(transmute(a)), _mm256_cvtpd_ps(transmute(b))])
-    }
-
-    #[inline(always)]
-    fn splat64(self, x: f64) -> Self::F64 {
-        [x; 4]
-    }
+    wide!(__m128, _mm256_cvtps_pd, _mm256_cvtpd_ps);
 }
 
 impl Simd for Avx512 {
@@ -195,21 +146,5 @@ impl Simd for Avx512 {
         div64: Self::F64 = _mm512_div_pd;
     }
 
-    #[inline(always)]
-    fn widen(self, x: Self::F32) -> [Self::F64; 2] {
-        proven!({
-            let x: [__m256; 2] = transmute(x);
-            [_mm512_cvtps_pd(x[0]), _mm512_cvtps_pd(x[1])]
-        })
-    }
-
-    #[inline(always)]
-    fn narrow(self, [a, b]: [Self::F64; 2]) -> Self::F32 {
-        proven!([_mm512_cvtpd_ps(transmute(a)), _mm512_cvtpd_ps(transmute(b))])
-    }
-
-    #[inline(always)]
-    fn splat64(self, x: f64) -> Self::F64 {
-        [x; 8]
-    }
+    wide!(__m256, _mm512_cvtps_pd, _mm512_cvtpd_ps);
 }

@@ -3,6 +3,8 @@
 
 pub mod reference;
 
+use std::io::Write;
+
 use cifer_aggregation::{
     AggregationError, Pipeline, Report, Rule, RuleName, Update, VectorSource, aggregate,
     aggregate_pipeline,
@@ -48,6 +50,27 @@ pub fn run<S: VectorSource>(
 
 pub fn ok<S: VectorSource>(rule: Rule, sources: &[S]) -> Vec<f32> {
     run(rule, sources).unwrap().0
+}
+
+/// A source that only reads, so that the path through the read buffers is taken.
+pub struct ReadOnly(pub Vec<f32>);
+
+impl VectorSource for ReadOnly {
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    fn read(&self, offset: usize, out: &mut [f32]) -> Result<(), AggregationError> {
+        self.0.read(offset, out)
+    }
+}
+
+/// A file of f32.
+pub fn write(v: &[f32]) -> tempfile::NamedTempFile {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    let bytes: Vec<u8> = v.iter().flat_map(|x| x.to_le_bytes()).collect();
+    file.write_all(&bytes).unwrap();
+    file
 }
 
 /// The seed of all pipelines in tests.
