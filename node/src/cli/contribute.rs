@@ -92,7 +92,7 @@ struct TrainingArgs {
     /// Correction for skewed labels, 0 (none) to 10
     #[arg(long, value_name = "X")]
     logit_adjustment: Option<f64>,
-    /// For tests: sign-flip, alie, ipm, gaussian, label-flip, nan or none
+    /// For tests: an attack, by the names of `cifer devnet --attack`
     #[arg(long)]
     attack: Option<String>,
     /// Strength of the attack
@@ -202,7 +202,9 @@ async fn contribute(
     stop: CancellationToken,
 ) -> eyre::Result<()> {
     let key = read_key_file(&inputs.key)?;
-    let network = Network::new(Genesis::load(&inputs.genesis)?)?;
+    let genesis = Genesis::load(&inputs.genesis)?;
+    cifer_node::supported::check(&genesis)?;
+    let network = Network::new(genesis)?;
     let settings = &config.contribute;
     let gateways = Gateways::new(&settings.gateways, gateway_options(settings))?;
     let contributor = ContributorConfig {
