@@ -23,7 +23,7 @@ use crate::{
     error::{Exit, Failure},
     grpc,
     home::Home,
-    http, keys,
+    http, keys, supported,
 };
 
 /// Time for open requests and background work when the node stops.
@@ -119,14 +119,15 @@ async fn join(tasks: Vec<JoinHandle<()>>) {
 
 fn load_genesis(home: &Home) -> Result<Genesis, Report> {
     let path = home.genesis_path();
-    Genesis::load(&path).map_err(|error| {
+    let genesis = Genesis::load(&path).map_err(|error| {
         Failure::new(
             Exit::Refused,
             error,
             format!("check {} with `cifer genesis validate`", path.display()),
         )
-        .into()
-    })
+    })?;
+    supported::check(&genesis)?;
+    Ok(genesis)
 }
 
 /// A validator needs a seat; an observer must not run with a validator's key, because the validator

@@ -360,11 +360,17 @@ async fn judge_and_tell(node: Node, holder: PeerId, signed: SignedUpdate) {
             return;
         }
     };
+    // Each in a task of its own: a silent one must not delay the others.
     for asker in askers {
-        let request = wire::encode(&wire::Request::Verdict(vote.clone()));
-        if let Err(error) = node.plane().request(asker, request).await {
-            debug!(%asker, %error, "verdict could not be delivered");
-        }
+        let (plane, request) = (
+            node.plane().clone(),
+            wire::encode(&wire::Request::Verdict(vote.clone())),
+        );
+        node.spawn(async move {
+            if let Err(error) = plane.request(asker, request).await {
+                debug!(%asker, %error, "verdict could not be delivered");
+            }
+        });
     }
 }
 

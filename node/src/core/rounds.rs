@@ -86,7 +86,7 @@ impl Worker {
         let state = self.node.state();
         for (id, task) in &state.tasks {
             let key = (*id, task.round);
-            if matches!(task.phase, Phase::Closed(_)) && !self.done.contains(&key) {
+            if task.is_ready() && !self.done.contains(&key) {
                 let node = self.node.clone();
                 self.job = Some((key, tokio::spawn(aggregate_round(node, key.0, key.1))));
                 return;
@@ -97,7 +97,7 @@ impl Worker {
     fn on_retry(&mut self) {
         let state = self.node.state();
         for (id, task) in &state.tasks {
-            if matches!(task.phase, Phase::Closed(_)) {
+            if task.is_ready() {
                 let (node, task, round) = (self.node.clone(), *id, task.round);
                 if let Some(vote) = self.own_vote(task, round) {
                     self.done.insert((task, round));

@@ -102,3 +102,27 @@ fn documents_that_cannot_hold_are_refused_with_the_inequality() {
     );
     sandbox.run("genesis validate missing.toml").fails(3);
 }
+
+#[test]
+fn a_private_task_is_valid_and_no_process_begins_with_it() {
+    let sandbox = Sandbox::new();
+    let line = "testnet generate --output net --validators 4 --contributors 9 --rule median \
+                --max-updates 9 --free-ports";
+    sandbox.run(line).ok();
+    let terms = "\n[tasks.privacy]\nmode = \"grouped-sum\"\nclip_ppm = 100000\n";
+    for document in ["net/genesis.toml", "net/validator-0/genesis.toml"] {
+        let path = sandbox.path(document);
+        let text = fs::read_to_string(&path).unwrap() + terms;
+        fs::write(&path, text).unwrap();
+    }
+    let checked = sandbox.run("genesis validate net/genesis.toml");
+    assert!(checked.stderr.contains("warning: task 0"), "{checked:#?}");
+    checked.ok();
+    for line in [
+        "start --home net/validator-0",
+        "contribute --key net/contributor-0.key --genesis net/genesis.toml --grpc http://127.0.0.1:1",
+    ] {
+        let error = sandbox.run(line).fails(3);
+        assert!(error.contains("share keys for ever"), "{error}");
+    }
+}
