@@ -78,7 +78,9 @@ impl Measured {
             self.submit_ms.extend(times);
         }
         for node in 0..VALIDATORS {
-            self.peak_rss_mb = self.peak_rss_mb.max(peak_rss_mb(&network, node));
+            let process = network.node(node).process.as_ref();
+            let peak = process.map_or(0, cifer_tests::Process::peak_rss_bytes);
+            self.peak_rss_mb = self.peak_rss_mb.max(peak / 1_000_000);
         }
         network.stop().await;
     }
@@ -132,22 +134,4 @@ async fn round_ended(network: &mut Network) -> u64 {
 fn median(values: &mut [f64]) -> Option<f64> {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied()
-}
-
-/// The most that a validator ever had resident, by the kernel's account.
-fn peak_rss_mb(network: &Network, node: usize) -> u64 {
-    let process = network.node(node).process.as_ref();
-    let Some(id) = process.and_then(cifer_tests::Process::id) else {
-        return 0;
-    };
-    let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let kib = line.and_then(|line| {
-        line.trim()
-            .trim_end_matches(" kB")
-            .trim()
-            .parse::<u64>()
-            .ok()
-    });
-    kib.unwrap_or_default() / 1_000
 }

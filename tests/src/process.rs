@@ -110,6 +110,19 @@ impl Process {
         self.child.id()
     }
 
+    /// The most that it ever had resident, by the kernel's account, which misses nothing between two looks.
+    ///
+    /// # Panics
+    /// Where there is no `/proc`, or when it has ended.
+    #[must_use]
+    pub fn peak_rss_bytes(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.id().expect("a running process"));
+        let status = std::fs::read_to_string(path).expect("the process's status");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok());
+        kib.expect("VmHWM in kB") * 1024
+    }
+
     /// How it ended, if it did.
     #[must_use]
     pub fn ended(&mut self) -> Option<ExitStatus> {

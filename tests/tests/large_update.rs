@@ -98,7 +98,9 @@ async fn large_update(parameters: u64) {
     #[cfg(target_os = "linux")]
     for (node, largest) in largest.iter_mut().enumerate() {
         assert!(*largest > 0, "validator-{node} says that it holds nothing");
-        *largest = peak_rss_bytes(&network, node).max(*largest);
+        let process = network.node(node).process.as_ref();
+        let peak = process.map(cifer_tests::Process::peak_rss_bytes);
+        *largest = peak.expect("a running node").max(*largest);
     }
     eprintln!("largest resident memory of each validator, in bytes: {largest:?}");
     for (node, rss) in largest.into_iter().enumerate() {
@@ -108,25 +110,6 @@ async fn large_update(parameters: u64) {
         );
     }
     network.stop().await;
-}
-
-/// The most that a validator ever had resident, by the kernel's account, which misses nothing
-/// between two looks.
-#[cfg(target_os = "linux")]
-fn peak_rss_bytes(network: &Network, node: usize) -> u64 {
-    let process = network
-        .node(node)
-        .process
-        .as_ref()
-        .and_then(cifer_tests::Process::id);
-    let path = format!("/proc/{}/status", process.expect("a running node"));
-    let status = std::fs::read_to_string(path).unwrap();
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))
-        .unwrap();
-    let kib: u64 = line.trim().trim_end_matches(" kB").parse().unwrap();
-    kib * 1024
 }
 
 /// The model is the mean of both updates, once for each round.
