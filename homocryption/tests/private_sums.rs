@@ -428,7 +428,6 @@ fn a_source_of_another_length_is_refused() {
     ));
 }
 
-/// The error of a sum stays far inside of what the layout leaves: the distance is the failure probability.
 #[test]
 fn bodies_look_uniform_and_differ_each_time() {
     let mut rng = ChaCha20Rng::seed_from_u64(9);
