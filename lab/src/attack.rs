@@ -58,6 +58,19 @@ impl AttackSpec {
         }
     }
 
+    /// Checks that the text, which is what results keep of an attack, says all of it.
+    pub(crate) fn validate(self) -> Result<(), LabError> {
+        let text = self.to_string();
+        match text.parse() {
+            Ok(read) if self == read => Ok(()),
+            _ => Err(LabError::OutOfRange {
+                name: "attack",
+                found: text,
+                allowed: "a name, with finite numbers where it has some",
+            }),
+        }
+    }
+
     /// Whether nobody attacks.
     #[must_use]
     pub fn is_none(self) -> bool {
@@ -258,6 +271,21 @@ mod tests {
             "evil",
         ] {
             assert!(text.parse::<AttackSpec>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_its_text_does_not_say_is_refused() {
+        let ipm = AttackSpec::new(Attack::InnerProduct { tau: 3.0 });
+        for attack in [ipm, ipm.with_strength(1.0), "opt-ipm~0.5".parse().unwrap()] {
+            attack.validate().unwrap();
+        }
+        for attack in [
+            ipm.with_strength(f64::NAN),
+            AttackSpec::NONE.with_strength(1.0),
+            AttackSpec::new(Attack::InnerProduct { tau: 2.0 }),
+        ] {
+            assert!(attack.validate().is_err(), "{attack}");
         }
     }
 

@@ -1,6 +1,7 @@
 //! One training of the matrix, and how it ended.
 
-use cifer_training::{DatasetKind, ModelKind, Partition};
+use cifer_aggregation::{Attack, Pipeline};
+use cifer_training::{DatasetKind, ModelKind, Partition, WorkerSettings};
 use serde::{Deserialize, Serialize};
 
 use crate::attack::AttackSpec;
@@ -41,7 +42,7 @@ pub struct Cell {
 pub struct Training {
     /// Rounds, each one step of the model, 1..=100,000.
     pub rounds: u32,
-    /// Samples of a minibatch.
+    /// Samples of a minibatch, 1..=65,536.
     pub batch_size: u32,
     /// Step size of the model, above 0 and at most 100.
     pub learning_rate: f32,
@@ -49,7 +50,7 @@ pub struct Training {
     pub momentum: f32,
     /// Weight decay: each step also takes this share of the parameters times the step size, 0..=1.
     pub weight_decay: f32,
-    /// As in [`cifer_training::Hyperparameters::logit_adjustment`].
+    /// As in [`cifer_training::Hyperparameters::logit_adjustment`], 0..=10.
     pub logit_adjustment: f32,
     /// Looks are at an exponential average of the models of all rounds that keeps this share each round,
     /// 0..1; 0 is the model of the last round. Polyak and Juditsky, "Acceleration of Stochastic
@@ -73,7 +74,8 @@ pub struct Outcome {
     pub accuracy: Vec<f64>,
     /// Why there is no accuracy, or why it is 0 from some round on.
     pub remark: Option<String>,
-    /// Time of the whole training on one or more threads.
+    /// Wall time from the beginning of the training to its end. While it waits for its contributors, its
+    /// thread takes other work of the pool, so parts of other cells are in it.
     pub seconds: f64,
 }
 
@@ -91,11 +93,25 @@ impl Outcome {
     }
 }
 
+impl Training {
+    /// What concerns one contributor.
+    pub(crate) fn worker(&self) -> WorkerSettings {
+        WorkerSettings {
+            batch_size: self.batch_size,
+            momentum: self.momentum,
+            logit_adjustment: self.logit_adjustment,
+        }
+    }
+}
+
 impl Cell {
-    /// Checks what the trainers and the rules do not.
+    /// Checks the settings, so that none ends a run of many cells in the middle, and no number that is not
+    /// finite, which JSON does not have, gets into a file of results. The size of the model and the target
+    /// of `mimic` are left to those who use them.
     ///
     /// # Errors
-    /// [`LabError::OutOfRange`] with the setting.
+    /// The first setting that is out of range, or what is wrong with the pipeline's text. A pipeline that
+    /// refuses the numbers is an outcome.
     pub fn validate(&self) -> Result<(), LabError> {
         let check = |name, found: String, allowed, holds: bool| match holds {
             true => Ok(()),
@@ -175,6 +191,33 @@ impl Cell {
             "1 or more",
             search_every > 0,
         )?;
-        self.history.validate()
+        training.worker().validate()?;
+        self.partition.validate()?;
+        self.attack.validate()?;
+        self.history.validate()?;
+        self.pipeline().map(drop)
+    }
+
+    /// Attackers whose updates reach the validators. What is not finite is refused by every node, and
+    /// whoever sent it is one attacker less.
+    pub(crate) fn attackers(&self) -> u32 {
+        self.byzantine - self.refused()
+    }
+
+    /// What the validators run, for as many contributors and attackers as reach them.
+    pub(crate) fn pipeline(&self) -> Result<Pipeline, LabError> {
+        let n = self.honest + self.attackers();
+        let f = self.tolerated.saturating_sub(self.refused());
+        Pipeline::for_numbers(&self.pipeline, n, f).map_err(|source| LabError::Pipeline {
+            pipeline: self.pipeline.clone(),
+            source,
+        })
+    }
+
+    fn refused(&self) -> u32 {
+        match self.attack.attack() {
+            Attack::Nan => self.byzantine,
+            _ => 0,
+        }
     }
 }

@@ -65,6 +65,9 @@ pub enum LabError {
         /// Why.
         source: serde_json::Error,
     },
+    /// A cell has no JSON form.
+    #[error("cannot write a cell as JSON: {0}")]
+    Json(serde_json::Error),
     /// The threads could not be started.
     #[error("cannot start threads: {0}")]
     Threads(String),

@@ -3,8 +3,8 @@
 //!
 //! A [`Cell`] is one training: who holds what, who attacks how, what the validators run. It is
 //! reproducible from its fields alone, for one build on one machine. A [`Matrix`] makes cells; [`run`]
-//! trains those that the [`Store`], a file of finished cells, does not have; [`report`] writes
-//! what the store holds as CSV, Markdown and heat maps.
+//! trains those that the [`Store`], a file of finished cells, does not have, and returns all of them;
+//! [`report`] writes those as CSV, Markdown and heat maps.
 //!
 //! The loop is distributed SGD with momentum at the workers, as in ByzFL's benchmark (González et al.,
 //! "ByzFL: Research Framework for Robust Federated Learning", 2025): each round every honest

@@ -17,7 +17,7 @@ use crate::store::{Finished, Store};
 pub struct RunOptions {
     /// Threads, over all cells; none means one a core.
     pub threads: Option<usize>,
-    /// Folder of the MNIST files; none means [`cifer_training::default_mnist_dir`].
+    /// Folder of the MNIST files; none means where `scripts/fetch-mnist` puts them.
     pub mnist_dir: Option<PathBuf>,
 }
 
@@ -31,7 +31,7 @@ pub enum Progress<'a> {
         /// Of which the store has these.
         present: usize,
     },
-    /// A cell has ended.
+    /// A cell has ended and is in the store.
     Finished(&'a Finished),
 }
 
@@ -48,7 +48,7 @@ pub fn run(
     let mut missing: Vec<&Cell> = Vec::new();
     for cell in cells {
         cell.validate()?;
-        if store.get(cell).is_none() && !missing.contains(&cell) {
+        if store.get(cell)?.is_none() && !missing.contains(&cell) {
             missing.push(cell);
         }
     }
@@ -62,7 +62,7 @@ pub fn run(
             entry.insert(Data::load(
                 cell.dataset,
                 cell.seed,
-                options.mnist_dir.clone(),
+                options.mnist_dir.as_deref(),
             )?);
         }
     }
@@ -76,13 +76,18 @@ pub fn run(
             let outcome = simulate(cell, &data[&data_key(cell)])?;
             let cell = (*cell).clone();
             let finished = Finished { cell, outcome };
-            progress(Progress::Finished(&finished));
             let mut store = shared.lock().unwrap_or_else(PoisonError::into_inner);
-            store.append(finished)
+            store.append(finished.clone())?;
+            drop(store);
+            progress(Progress::Finished(&finished));
+            Ok::<(), LabError>(())
         })
     })?;
-    let all = cells.iter().filter_map(|cell| store.get(cell).cloned());
-    Ok(all.collect())
+    let mut all = Vec::with_capacity(cells.len());
+    for cell in cells {
+        all.extend(store.get(cell)?.cloned());
+    }
+    Ok(all)
 }
 
 /// Cells with the same key share their data: only the split of the digits depends on the seed.

@@ -1,14 +1,11 @@
 //! One training: honest contributors, attackers who see everything, validators, and the model.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::Instant;
 
 use cifer_aggregation::attacks::{Defence, Knowledge};
 use cifer_aggregation::{AggregationError, Attack, Pipeline, Update, aggregate_pipeline};
-use cifer_training::{
-    Dataset, DatasetKind, Model, MomentumWorker, Split, TrainingError, WorkerSettings,
-    default_mnist_dir, digits, evaluate, load_mnist,
-};
+use cifer_training::{Dataset, DatasetKind, Model, MomentumWorker, Split, TrainingError, evaluate};
 use rayon::iter::{IntoParallelRefMutIterator, ParallelIterator};
 
 use crate::attack::Forger;
@@ -37,20 +34,13 @@ impl Data {
     pub fn load(
         dataset: DatasetKind,
         seed: u64,
-        mnist_dir: Option<PathBuf>,
+        mnist_dir: Option<&Path>,
     ) -> Result<Self, LabError> {
-        let (split, (mean, deviation)) = match dataset {
-            DatasetKind::Digits => (digits()?.split(seed), DIGITS),
-            DatasetKind::Mnist => {
-                let dir = mnist_dir.or_else(default_mnist_dir);
-                let dir = dir.ok_or_else(|| LabError::OutOfRange {
-                    name: "MNIST folder",
-                    found: "not set".into(),
-                    allowed: "a folder, or XDG_DATA_HOME or HOME in the environment",
-                })?;
-                (load_mnist(&dir)?, MNIST)
-            }
+        let (mean, deviation) = match dataset {
+            DatasetKind::Digits => DIGITS,
+            DatasetKind::Mnist => MNIST,
         };
+        let split = dataset.load(seed, mnist_dir)?;
         Ok(Self {
             split: Split {
                 train: split.train.standardised(mean, deviation)?,
@@ -97,27 +87,14 @@ impl Defence for Validators<'_> {
 pub fn simulate(cell: &Cell, data: &Data) -> Result<Outcome, LabError> {
     cell.validate()?;
     let start = Instant::now();
-    // What is not finite is refused by every node, and whoever sent it is one attacker less.
-    let refused = match cell.attack.attack() {
-        Attack::Nan => cell.byzantine,
-        _ => 0,
-    };
-    let attackers = cell.byzantine - refused;
-    let (n, f) = (
-        cell.honest + attackers,
-        cell.tolerated.saturating_sub(refused),
-    );
-    let pipeline = Pipeline::for_numbers(&cell.pipeline, n, f);
-    let pipeline = pipeline.map_err(|source| LabError::Pipeline {
-        pipeline: cell.pipeline.clone(),
-        source,
-    })?;
+    let attackers = cell.attackers();
+    let pipeline = cell.pipeline()?;
     let mut outcome = Outcome {
         accuracy: Vec::new(),
         remark: None,
         seconds: 0.0,
     };
-    if let Err(error) = pipeline.check(n as usize) {
+    if let Err(error) = pipeline.check((cell.honest + attackers) as usize) {
         outcome.remark = Some(error.to_string());
         return Ok(outcome);
     }
@@ -168,11 +145,7 @@ impl<'a> Run<'a> {
             .model
             .build(train.features(), train.classes(), data.hidden)?;
         let shards = cell.partition.assign(train.labels(), honest, cell.seed)?;
-        let settings = WorkerSettings {
-            batch_size: cell.training.batch_size,
-            momentum: cell.training.momentum,
-            logit_adjustment: cell.training.logit_adjustment,
-        };
+        let settings = cell.training.worker();
         let worker = |shard: Dataset, index: usize| {
             MomentumWorker::new(&*model, shard, settings, cell.seed, index as u64)
         };

@@ -31,9 +31,8 @@ const MAX_BYTES: u64 = 200_000_000;
 pub struct Store {
     path: PathBuf,
     file: File,
-    finished: Vec<Finished>,
-    // Position in `finished` by the cell's JSON.
-    index: HashMap<String, usize>,
+    // By the cell's JSON; of a cell that is in the file twice the later one.
+    finished: HashMap<String, Finished>,
 }
 
 impl Store {
@@ -69,8 +68,7 @@ impl Store {
         let mut store = Self {
             path: path.to_owned(),
             file,
-            finished: Vec::new(),
-            index: HashMap::new(),
+            finished: HashMap::new(),
         };
         for (line, json) in text[..whole].lines().enumerate() {
             let finished: Finished =
@@ -79,31 +77,25 @@ impl Store {
                     line: line + 1,
                     source,
                 })?;
-            store.remember(finished);
+            store.remember(finished)?;
         }
         Ok(store)
     }
 
     /// How this cell ended, if it has.
-    #[must_use]
-    pub fn get(&self, cell: &Cell) -> Option<&Finished> {
-        self.index
-            .get(&key(cell))
-            .map(|&position| &self.finished[position])
-    }
-
-    /// Everything finished, in the order of the file; of a cell that is in it twice the later one.
-    #[must_use]
-    pub fn finished(&self) -> &[Finished] {
-        &self.finished
+    ///
+    /// # Errors
+    /// If the cell has no JSON form.
+    pub fn get(&self, cell: &Cell) -> Result<Option<&Finished>, LabError> {
+        Ok(self.finished.get(&json(cell)?))
     }
 
     /// Appends a cell.
     ///
     /// # Errors
-    /// If the file cannot be written.
+    /// If the cell has no JSON form or the file cannot be written.
     pub fn append(&mut self, finished: Finished) -> Result<(), LabError> {
-        let mut line = json(&finished);
+        let mut line = json(&finished)?;
         line.push('\n');
         let written = self
             .file
@@ -113,27 +105,15 @@ impl Store {
             path: self.path.clone(),
             source,
         })?;
-        self.remember(finished);
+        self.remember(finished)
+    }
+
+    fn remember(&mut self, finished: Finished) -> Result<(), LabError> {
+        self.finished.insert(json(&finished.cell)?, finished);
         Ok(())
     }
-
-    fn remember(&mut self, finished: Finished) {
-        let position = *self
-            .index
-            .entry(key(&finished.cell))
-            .or_insert(self.finished.len());
-        match self.finished.get_mut(position) {
-            Some(old) => *old = finished,
-            None => self.finished.push(finished),
-        }
-    }
 }
 
-fn key(cell: &Cell) -> String {
-    json(cell)
-}
-
-fn json(value: &impl Serialize) -> String {
-    // Strings, numbers and lists of them; a number that is not finite becomes null.
-    serde_json::to_string(value).expect("plain data has a JSON form")
+fn json(value: &impl Serialize) -> Result<String, LabError> {
+    serde_json::to_string(value).map_err(LabError::Json)
 }

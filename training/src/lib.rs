@@ -30,7 +30,7 @@ pub use digits::{decode_digits, digits};
 pub use error::TrainingError;
 pub use evaluate::{Evaluation, evaluate};
 pub use mlp::Mlp;
-pub use mnist::{decode_mnist_images, decode_mnist_labels, default_mnist_dir, load_mnist};
+pub use mnist::{decode_mnist_images, decode_mnist_labels, load_mnist};
 pub use model::{Batch, BatchMetrics, Model, ModelKind, Scratch, TensorSpec};
 pub use partition::{MIN_SHARD_SAMPLES, Partition};
 pub use sgd::{Hyperparameters, TrainingSeed, Update, train};

@@ -26,8 +26,7 @@ const FETCH_HINT: &str = "; `scripts/fetch-mnist` downloads MNIST";
 
 /// Where `scripts/fetch-mnist` puts the files: `$XDG_DATA_HOME/cifer/mnist`, else
 /// `$HOME/.local/share/cifer/mnist`. None without either variable.
-#[must_use]
-pub fn default_mnist_dir() -> Option<PathBuf> {
+pub(crate) fn default_mnist_dir() -> Option<PathBuf> {
     let set = |name| {
         std::env::var_os(name)
             .filter(|value| !value.is_empty())

@@ -44,10 +44,22 @@ pub enum Partition {
 }
 
 impl Partition {
+    /// Checks alpha or gamma.
+    ///
+    /// # Errors
+    /// If it is out of range.
+    pub fn validate(self) -> Result<(), TrainingError> {
+        match self {
+            Self::Iid => Ok(()),
+            Self::Dirichlet { alpha } => check_alpha(alpha),
+            Self::Similarity { gamma } => check_gamma(gamma),
+        }
+    }
+
     /// The indices of each of `contributors` shards, ascending.
     ///
     /// # Errors
-    /// If there are too few samples for that many contributors, or alpha is out of range.
+    /// If there are too few samples for that many contributors, or alpha or gamma is out of range.
     pub fn assign(
         self,
         labels: &[u8],
@@ -65,17 +77,16 @@ impl Partition {
                 ),
             ));
         }
+        self.validate()?;
         let mut rng = rng(seed, Stream::Partition, 0, 0);
         let mut shards = match self {
             Self::Iid => deal(labels.len(), contributors, &mut rng),
             Self::Dirichlet { alpha } => {
-                check_alpha(alpha)?;
                 let mut shards = skew(labels, contributors, alpha, &mut rng);
                 level(&mut shards);
                 shards
             }
             Self::Similarity { gamma } => {
-                check_gamma(gamma)?;
                 let mut shards = similar(labels, contributors, gamma, &mut rng);
                 level(&mut shards);
                 shards

@@ -69,13 +69,7 @@ impl Hyperparameters {
                 "1..=1000",
             ));
         }
-        if !(1..=65_536).contains(&self.batch_size) {
-            return Err(TrainingError::out_of_range(
-                "batch_size",
-                self.batch_size,
-                "1..=65536",
-            ));
-        }
+        check_batch_size(self.batch_size)?;
         if !(self.learning_rate > 0.0 && self.learning_rate <= 100.0) {
             let allowed = "above 0, at most 100";
             return Err(TrainingError::out_of_range(
@@ -84,23 +78,35 @@ impl Hyperparameters {
                 allowed,
             ));
         }
-        if !(0.0..1.0).contains(&self.momentum) {
-            let allowed = "at least 0, below 1";
-            return Err(TrainingError::out_of_range(
-                "momentum",
-                self.momentum,
-                allowed,
-            ));
-        }
-        if !(0.0..=10.0).contains(&self.logit_adjustment) {
-            let found = self.logit_adjustment;
-            return Err(TrainingError::out_of_range(
-                "logit_adjustment",
-                found,
-                "0..=10",
-            ));
-        }
-        Ok(())
+        check_momentum(self.momentum)?;
+        check_logit_adjustment(self.logit_adjustment)
+    }
+}
+
+pub(crate) fn check_batch_size(size: u32) -> Result<(), TrainingError> {
+    match (1..=65_536).contains(&size) {
+        true => Ok(()),
+        false => Err(TrainingError::out_of_range("batch_size", size, "1..=65536")),
+    }
+}
+
+pub(crate) fn check_momentum(momentum: f32) -> Result<(), TrainingError> {
+    let allowed = "at least 0, below 1";
+    match (0.0..1.0).contains(&momentum) {
+        true => Ok(()),
+        false => Err(TrainingError::out_of_range("momentum", momentum, allowed)),
+    }
+}
+
+pub(crate) fn check_logit_adjustment(weight: f32) -> Result<(), TrainingError> {
+    let allowed = "0..=10";
+    match (0.0..=10.0).contains(&weight) {
+        true => Ok(()),
+        false => Err(TrainingError::out_of_range(
+            "logit_adjustment",
+            weight,
+            allowed,
+        )),
     }
 }
 

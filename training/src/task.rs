@@ -1,7 +1,7 @@
 //! One definition of a federated task, shared by whoever starts a network and whoever trains in it.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -42,7 +42,7 @@ pub struct TaskSpec {
     /// Local training; none means [`Hyperparameters::tuned`].
     #[serde(default)]
     pub hyperparameters: Option<Hyperparameters>,
-    /// Folder of the MNIST files; none means [`default_mnist_dir`]. Unused for digits.
+    /// Folder of the MNIST files; none means where `scripts/fetch-mnist` puts them. Unused for digits.
     #[serde(default)]
     pub mnist_dir: Option<PathBuf>,
 }
@@ -67,7 +67,7 @@ impl FederatedTask {
             .hyperparameters
             .unwrap_or_else(|| Hyperparameters::tuned(spec.dataset, spec.model));
         hyperparameters.validate()?;
-        let data = spec.load()?;
+        let data = spec.dataset.load(spec.seed, spec.mnist_dir.as_deref())?;
         let hidden = spec.dataset.default_hidden();
         let model = spec
             .model
@@ -160,29 +160,28 @@ impl FederatedTask {
     }
 }
 
-impl TaskSpec {
-    fn load(&self) -> Result<Split, TrainingError> {
-        match self.dataset {
-            DatasetKind::Digits => Ok(digits()?.split(self.seed)),
-            DatasetKind::Mnist => {
-                let dir = self
-                    .mnist_dir
-                    .clone()
-                    .or_else(default_mnist_dir)
-                    .ok_or_else(|| {
-                        TrainingError::out_of_range(
-                            "MNIST folder",
-                            "not set",
-                            "a folder, or XDG_DATA_HOME or HOME in the environment",
-                        )
-                    })?;
+impl DatasetKind {
+    /// Loads it; `seed` splits the digits, `mnist_dir` is as in [`TaskSpec::mnist_dir`].
+    ///
+    /// # Errors
+    /// If the files are missing or not what they should be.
+    pub fn load(self, seed: u64, mnist_dir: Option<&Path>) -> Result<Split, TrainingError> {
+        match (self, mnist_dir) {
+            (Self::Digits, _) => Ok(digits()?.split(seed)),
+            (Self::Mnist, Some(dir)) => load_mnist(dir),
+            (Self::Mnist, None) => {
+                let dir = default_mnist_dir().ok_or_else(|| {
+                    TrainingError::out_of_range(
+                        "MNIST folder",
+                        "not set",
+                        "a folder, or XDG_DATA_HOME or HOME in the environment",
+                    )
+                })?;
                 load_mnist(&dir)
             }
         }
     }
-}
 
-impl DatasetKind {
     /// Hidden units of an MLP that names none.
     #[must_use]
     pub const fn default_hidden(self) -> u32 {

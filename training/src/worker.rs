@@ -17,7 +17,9 @@ use crate::dataset::Dataset;
 use crate::error::TrainingError;
 use crate::model::{Batch, BatchMetrics, Model, Scratch};
 use crate::seed::{Stream, rng};
-use crate::sgd::{check_fit, logit_offsets};
+use crate::sgd::{
+    check_batch_size, check_fit, check_logit_adjustment, check_momentum, logit_offsets,
+};
 
 /// How a [`MomentumWorker`] computes what it sends.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -47,32 +49,14 @@ pub struct MomentumWorker {
 }
 
 impl WorkerSettings {
-    fn validate(&self) -> Result<(), TrainingError> {
-        if !(1..=65_536).contains(&self.batch_size) {
-            let found = self.batch_size;
-            return Err(TrainingError::out_of_range(
-                "batch_size",
-                found,
-                "1..=65536",
-            ));
-        }
-        if !(0.0..1.0).contains(&self.momentum) {
-            let allowed = "at least 0, below 1";
-            return Err(TrainingError::out_of_range(
-                "momentum",
-                self.momentum,
-                allowed,
-            ));
-        }
-        if !(0.0..=10.0).contains(&self.logit_adjustment) {
-            let found = self.logit_adjustment;
-            return Err(TrainingError::out_of_range(
-                "logit_adjustment",
-                found,
-                "0..=10",
-            ));
-        }
-        Ok(())
+    /// Checks the ranges.
+    ///
+    /// # Errors
+    /// If a value is out of range.
+    pub fn validate(&self) -> Result<(), TrainingError> {
+        check_batch_size(self.batch_size)?;
+        check_momentum(self.momentum)?;
+        check_logit_adjustment(self.logit_adjustment)
     }
 }
 

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::cell::{Cell, Training};
+use crate::cell::Cell;
+use crate::history::History;
 use crate::report::heatmap::Panel;
 use crate::store::Finished;
 
@@ -20,7 +21,7 @@ pub struct Score {
 /// Everything by defence, partition, f and attack. Names are in the order in which the cells have them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Summary {
-    /// Pipeline and history, and the settings of the training in which cells differ.
+    /// Pipeline and history.
     pub defences: Vec<String>,
     /// Partitions.
     pub partitions: Vec<String>,
@@ -32,10 +33,10 @@ pub struct Summary {
 }
 
 impl Summary {
-    /// Averages the cells. Cells that were refused have no score.
+    /// Averages the cells, all of one [`Matrix`](crate::Matrix): what else than the above and the seed
+    /// differs between cells is not told apart. Cells that were refused have no score.
     #[must_use]
     pub fn of(finished: &[Finished]) -> Self {
-        let names = Names::of(finished);
         let mut summary = Self {
             defences: Vec::new(),
             partitions: Vec::new(),
@@ -46,7 +47,7 @@ impl Summary {
         let mut curves: BTreeMap<[usize; 4], Vec<&[f64]>> = BTreeMap::new();
         for Finished { cell, outcome } in finished {
             let key = [
-                position(&mut summary.defences, names.defence(cell)),
+                position(&mut summary.defences, defence(cell)),
                 position(&mut summary.partitions, cell.partition.to_string()),
                 position(&mut summary.tolerated, cell.tolerated),
                 position(&mut summary.attacks, cell.attack.to_string()),
@@ -157,56 +158,9 @@ fn score(curves: &[&[f64]]) -> Score {
     }
 }
 
-/// Which settings of the training a name has to tell.
-struct Names {
-    momentum: bool,
-    learning_rate: bool,
-    logit_adjustment: bool,
-    averaging: bool,
-    rounds: bool,
-    batch_size: bool,
-}
-
-impl Names {
-    fn of(finished: &[Finished]) -> Self {
-        let differs = |of: fn(&Training) -> f64| {
-            let mut values = finished.iter().map(|finished| of(&finished.cell.training));
-            let first = values.next();
-            values.any(|value| Some(value) != first)
-        };
-        Self {
-            momentum: differs(|t| f64::from(t.momentum)),
-            learning_rate: differs(|t| f64::from(t.learning_rate)),
-            logit_adjustment: differs(|t| f64::from(t.logit_adjustment)),
-            averaging: differs(|t| f64::from(t.averaging)),
-            rounds: differs(|t| f64::from(t.rounds)),
-            batch_size: differs(|t| f64::from(t.batch_size)),
-        }
-    }
-
-    fn defence(&self, cell: &Cell) -> String {
-        let mut name = cell.pipeline.clone();
-        let history = cell.history.to_string();
-        let training = &cell.training;
-        let parts = [
-            (history != "none", format!("history {history}")),
-            (self.momentum, format!("momentum {}", training.momentum)),
-            (
-                self.learning_rate,
-                format!("rate {}", training.learning_rate),
-            ),
-            (
-                self.logit_adjustment,
-                format!("logit adjustment {}", training.logit_adjustment),
-            ),
-            (self.averaging, format!("averaging {}", training.averaging)),
-            (self.rounds, format!("{} rounds", training.rounds)),
-            (self.batch_size, format!("batch {}", training.batch_size)),
-        ];
-        for (_, part) in parts.into_iter().filter(|(tell, _)| *tell) {
-            name.push_str("; ");
-            name.push_str(&part);
-        }
-        name
+fn defence(cell: &Cell) -> String {
+    match cell.history {
+        History::None => cell.pipeline.clone(),
+        history => format!("{}; history {history}", cell.pipeline),
     }
 }
