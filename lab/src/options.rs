@@ -87,9 +87,9 @@ pub struct Options {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum Preset {
-    /// Five pipelines and six attacks on digits; seconds
+    /// Five pipelines under five attacks and none on digits; seconds
     Quick,
-    /// The worst-case table of ByzFL's documentation on MNIST; a quarter of an hour on one core
+    /// The worst-case table of ByzFL's documentation on MNIST
     Byzfl,
 }
 
@@ -140,7 +140,7 @@ impl Preset {
             },
             Self::Byzfl => Matrix {
                 dataset: DatasetKind::Mnist,
-                model: ModelKind::Mlp { hidden: Some(100) },
+                model: ModelKind::Mlp { hidden: Some(32) },
                 honest: 10,
                 training: Training {
                     rounds: 800,
@@ -220,5 +220,35 @@ fn or<T: Clone>(given: &[T], preset: Vec<T>) -> Vec<T> {
     match given {
         [] => preset,
         given => given.to_vec(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        options: Options,
+    }
+
+    fn matrix(text: &str) -> Matrix {
+        Cli::parse_from(text.split(' ')).options.matrix()
+    }
+
+    #[test]
+    fn presets_are_what_the_documentation_says() {
+        let quick = matrix("lab");
+        let attacks = quick.attacks.iter().filter(|attack| !attack.is_none());
+        assert_eq!((quick.pipelines.len(), attacks.count()), (5, 5));
+        let byzfl = matrix("lab --preset byzfl");
+        assert_eq!(byzfl.model, ModelKind::Mlp { hidden: Some(32) });
+        assert_eq!(byzfl.cells().len(), 48);
+        for cell in quick.cells().iter().chain(&byzfl.cells()) {
+            cell.validate().unwrap();
+        }
     }
 }
