@@ -247,6 +247,18 @@ pub struct RuleView {
     pub m: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub weight_cap: Option<u64>,
+    /// Pre-aggregators, rule and parameters in one line; empty from nodes that do not say it.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub text: String,
+}
+
+impl std::fmt::Display for RuleView {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self.text.is_empty() {
+            true => &self.name,
+            false => &self.text,
+        })
+    }
 }
 
 /// What a model is made of and how it is trained.
@@ -508,6 +520,7 @@ pub(crate) fn task(task: &v1::TaskSummary) -> Result<TaskView, Fault> {
             f: rule.f,
             m: rule.m,
             weight_cap: rule.weight_cap,
+            text: cut(&rule.text),
         },
         current_round: RoundId(task.current_round),
         phase: PhaseView::from(task.phase()),

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use cifer_aggregation::{Attack, Rule, RuleName};
+use cifer_aggregation::{Attack, Pipeline, Rule, Template};
 use cifer_training::{DatasetKind, ModelKind, Partition, TaskSpec};
 
 use crate::DevnetError;
@@ -36,8 +36,9 @@ pub struct DevnetOptions {
     pub attack: Attack,
     /// Strength of the attack where it is not the default; already in `attack`.
     pub attack_scale: Option<f64>,
-    /// The rule.
-    pub rule: RuleName,
+    /// The rule, maybe behind pre-aggregators; parameters that it leaves open follow from the numbers of
+    /// contributors and attackers.
+    pub rule: Template,
     /// Rounds.
     pub rounds: u64,
     /// How the data is spread.
@@ -59,25 +60,34 @@ pub struct DevnetOptions {
 impl DevnetOptions {
     /// The rule with its parameters, for as many updates as contributors and as many Byzantine ones
     /// as the rule is told to bear.
-    #[must_use]
-    pub fn rule(&self) -> Rule {
+    ///
+    /// # Errors
+    /// [`DevnetError::Options`] for a parameter that the rule does not have.
+    pub fn pipeline(&self) -> Result<Pipeline, DevnetError> {
         let n = u32::try_from(self.contributors).unwrap_or(u32::MAX);
         let f = u32::try_from(self.byzantine).unwrap_or(u32::MAX);
-        match self.rule.for_numbers(n, f) {
-            // One less than could be averaged, so that a round ends without its slowest contributor.
-            Rule::MultiKrum { f, m } if f > 0 && m > 1 => Rule::MultiKrum { f, m: m - 1 },
-            rule => rule,
+        let filled = self.rule.for_numbers(n, f);
+        let mut pipeline = filled
+            .map_err(|error| DevnetError::Options(format!("--rule {}: {error}", self.rule)))?;
+        // One less than could be averaged, so that a round ends without its slowest contributor.
+        if let Rule::MultiKrum { f, m } = &mut pipeline.rule
+            && *f > 0
+            && *m > 1
+        {
+            *m -= 1;
         }
+        Ok(pipeline)
     }
 
     /// Updates that a round needs at least: what the rule needs, so that a crashed contributor does
     /// not stop the task.
-    #[must_use]
-    pub fn min_updates(&self) -> u64 {
-        self.rule()
-            .min_updates()
-            .min(self.contributors as u64)
-            .max(1)
+    ///
+    /// # Errors
+    /// Those of [`pipeline`](Self::pipeline).
+    pub fn min_updates(&self) -> Result<u64, DevnetError> {
+        let range = self.pipeline()?.updates();
+        let least = range.map_or(1, |range| *range.start());
+        Ok(least.min(self.contributors) as u64)
     }
 
     /// The task as the trainers know it.
@@ -121,7 +131,7 @@ impl DevnetOptions {
         if self.rounds == 0 {
             return refuse("--rounds 0: at least 1".to_owned());
         }
-        self.rule().check(self.contributors)?;
+        self.pipeline()?.check(self.contributors)?;
         Ok(())
     }
 }

@@ -56,7 +56,7 @@ impl Layout {
             }
         };
         let output = Command::new(&options.binary)
-            .args(generate_arguments(options, &dir))
+            .args(generate_arguments(options, &dir)?)
             .stdin(Stdio::null())
             .kill_on_drop(true)
             .output()
@@ -87,23 +87,16 @@ impl Layout {
     }
 }
 
-fn generate_arguments(options: &DevnetOptions, dir: &Path) -> Vec<String> {
-    let rule = options.rule();
+fn generate_arguments(options: &DevnetOptions, dir: &Path) -> Result<Vec<String>, DevnetError> {
+    let pipeline = options.pipeline()?;
     let mut arguments: Vec<String> = vec!["testnet".into(), "generate".into()];
     let mut add = |flag: &str, value: String| arguments.extend([flag.to_owned(), value]);
     add("--output", dir.display().to_string());
     add("--validators", options.validators.to_string());
     add("--contributors", options.contributors.to_string());
     add("--chain-id", format!("devnet-{}", options.seed));
-    add("--rule", options.rule.to_string());
-    if let cifer_aggregation::Rule::TrimmedMean { f } | cifer_aggregation::Rule::Krum { f } = rule {
-        add("--f", f.to_string());
-    }
-    if let cifer_aggregation::Rule::MultiKrum { f, m } = rule {
-        add("--f", f.to_string());
-        add("--m", m.to_string());
-    }
-    add("--min-updates", options.min_updates().to_string());
+    add("--rule", pipeline.to_string());
+    add("--min-updates", options.min_updates()?.to_string());
     add("--max-updates", options.contributors.to_string());
     add("--deadline-ms", DEADLINE_MS.to_string());
     add("--max-rounds", options.rounds.to_string());
@@ -114,7 +107,7 @@ fn generate_arguments(options: &DevnetOptions, dir: &Path) -> Vec<String> {
         add("--mnist-dir", dir.display().to_string());
     }
     arguments.push("--free-ports".to_owned());
-    arguments
+    Ok(arguments)
 }
 
 /// The part of a node's `config.toml` that the devnet needs.

@@ -104,7 +104,10 @@ impl Printer {
             options.contributors,
             options.byzantine,
             options.attack.name(),
-            options.rule(),
+            options.pipeline().map_or_else(
+                |_| options.rule.to_string(),
+                |pipeline| pipeline.to_string()
+            ),
         ));
         line(&format!(
             "chain {}, genesis {}",

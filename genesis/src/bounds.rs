@@ -48,6 +48,15 @@ pub const MAX_TENSOR_NAME_BYTES: usize = 128;
 /// about 300 bytes for each is 300 KB.
 pub const MAX_UPDATES: u64 = 1_024;
 
+/// Pre-aggregators before a rule: each may be a pass over all updates.
+pub const MAX_PRE_AGGREGATORS: usize = 8;
+
+/// Steps of an iterative rule: each is a pass over all updates.
+pub const RULE_STEPS: RangeInclusive<u64> = 1..=64;
+
+/// Radii and distances in parts per million: exact as f64.
+pub const RADIUS_PPM: RangeInclusive<u64> = 1..=1 << 53;
+
 /// Block time of genesis: until the end of the year 9999.
 pub const TIME_MS: RangeInclusive<u64> = 0..=253_402_300_799_999;
 

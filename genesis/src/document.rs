@@ -182,13 +182,11 @@ pub(crate) const fn default_max_abs() -> u64 {
     1_000_000
 }
 
-/// An aggregation rule and its parameters. The numeric meaning is in the aggregation crate.
+/// An aggregation rule and its parameters, maybe with pre-aggregators before it. The numeric meaning is
+/// in the aggregation crate; fractions are in parts per million. New variants go to the end, so that
+/// what is encoded keeps its bytes.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
-#[serde(
-    tag = "name",
-    rename_all = "kebab-case",
-    try_from = "crate::rule::RuleFields"
-)]
+#[serde(try_from = "crate::rule::RuleFields", into = "crate::rule::RuleFields")]
 pub enum RuleSpec {
     /// Weighted mean; weights are reported samples, at most `weight_cap` each.
     Fedavg {
@@ -213,6 +211,87 @@ pub enum RuleSpec {
         f: u64,
         /// Updates averaged.
         m: u64,
+    },
+    /// Coordinate-wise mean of the values closest to the median.
+    Meamed {
+        /// Byzantine contributors tolerated.
+        f: u64,
+    },
+    /// Repeated Krum, then the mean around the median.
+    Bulyan {
+        /// Byzantine contributors tolerated.
+        f: u64,
+    },
+    /// Smoothed geometric median.
+    GeometricMedian {
+        /// Distance below which an update's weight grows no more.
+        nu_ppm: u64,
+        /// Steps, each a pass over all updates.
+        steps: u64,
+    },
+    /// Centered clipping from zero.
+    CenteredClipping {
+        /// Longest pull of one update in one step.
+        radius_ppm: u64,
+        /// Steps, each a pass over all updates.
+        steps: u64,
+    },
+    /// Mean of the tightest set of updates.
+    Mda {
+        /// Byzantine contributors tolerated.
+        f: u64,
+    },
+    /// Covariance-bound agnostic filter.
+    Caf {
+        /// Byzantine contributors tolerated.
+        f: u64,
+    },
+    /// Mean of the set with the smallest largest eigenvalue.
+    Smea {
+        /// Byzantine contributors tolerated.
+        f: u64,
+    },
+    /// Mean of the updates clipped to a norm.
+    NormClippedMean {
+        /// Largest norm.
+        radius_ppm: u64,
+    },
+    /// Majority of the signs of every coordinate.
+    SignMajority,
+    /// Pre-aggregators and the rule behind them; see [`RuleSpec::pipeline`].
+    Pipeline(PipelineSpec),
+}
+
+/// Pre-aggregators, at least one, and a rule that is no pipeline itself.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize)]
+pub struct PipelineSpec {
+    pub(crate) pre: Vec<PreSpec>,
+    pub(crate) rule: Box<RuleSpec>,
+}
+
+/// What is done with the updates before the rule sees them.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+#[serde(try_from = "crate::rule::PreFields", into = "crate::rule::PreFields")]
+pub enum PreSpec {
+    /// Static clipping.
+    Clip {
+        /// Largest norm.
+        radius_ppm: u64,
+    },
+    /// Adaptive robust clipping.
+    Arc {
+        /// Byzantine contributors tolerated.
+        f: u64,
+    },
+    /// Nearest-neighbour mixing.
+    Nnm {
+        /// Byzantine contributors tolerated.
+        f: u64,
+    },
+    /// Means of random buckets; the ledger draws them.
+    Bucketing {
+        /// Updates in a bucket.
+        s: u64,
     },
 }
 

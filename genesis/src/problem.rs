@@ -130,6 +130,41 @@ pub enum ProblemKind {
         /// Updates that a round may close with.
         n: u64,
     },
+    /// Too few buckets for what the rule behind them shall withstand.
+    #[error(
+        "{rule} needs n >= {inequality}: f = {f} needs n >= {needed}, but n = {rows} buckets are \
+         left of min_updates = {n}"
+    )]
+    TooFewBuckets {
+        /// The rule.
+        rule: &'static str,
+        /// Right side of the inequality, in `f`.
+        inequality: &'static str,
+        /// Byzantine contributors to withstand.
+        f: u64,
+        /// Fewest buckets for it.
+        needed: u64,
+        /// Buckets that a round may close with.
+        rows: u64,
+        /// Updates that a round may close with.
+        n: u64,
+    },
+    /// More updates than the rule's work allows.
+    #[error(
+        "{rule} needs {inequality}: at most n = {most}, but max_updates = {updates} gives n = {rows}"
+    )]
+    TooManyRows {
+        /// The rule.
+        rule: &'static str,
+        /// What must hold.
+        inequality: &'static str,
+        /// Largest n for which it holds.
+        most: u64,
+        /// Updates, or buckets, that may reach the rule.
+        rows: u64,
+        /// Updates that close a round at once.
+        updates: u64,
+    },
     /// Multi-Krum would average more updates than are sure to be honest, or none.
     #[error("multi-krum needs 1 <= m <= n - f: m = {m}, n = min_updates = {n}, f = {f}")]
     Selection {

@@ -2,9 +2,8 @@
 
 use crate::{
     bounds,
-    document::{Genesis, RuleSpec, Task},
+    document::{Genesis, PreSpec, RuleSpec, Task},
     problem::{ProblemKind, Problems, excerpt},
-    rule::krum_minimum,
 };
 
 use super::{Uses, check_at_most, check_name};
@@ -29,6 +28,14 @@ pub(super) fn check(genesis: &Genesis, problems: &mut Problems) {
         check.size();
         super::privacy::check(genesis, task, &check.path, check.problems);
     }
+}
+
+/// What the f of a stage asks of the rows that reach it.
+struct Minimum {
+    rule: &'static str,
+    inequality: &'static str,
+    f: u64,
+    needed: u64,
 }
 
 struct TaskCheck<'a> {
@@ -108,41 +115,125 @@ impl TaskCheck<'_> {
     }
 
     fn rule(&mut self) {
+        let task = self.task;
+        let rule = &task.rule;
+        let path = self.at("rule");
         let n = self.task.rounds.min_updates;
-        match self.task.rule {
-            RuleSpec::Fedavg { weight_cap } => {
-                let field = self.at("rule.weight_cap");
-                self.problems
-                    .check_range(field, weight_cap, &bounds::WEIGHT_CAP);
-            }
-            RuleSpec::Median => {}
-            RuleSpec::TrimmedMean { f } => {
-                let needed = self.task.rule.min_updates_needed();
-                self.rule_minimum("2f + 1", f, needed, n);
-            }
-            RuleSpec::Krum { f } => self.rule_minimum("2f + 3", f, krum_minimum(f), n),
-            RuleSpec::MultiKrum { f, m } => {
-                self.rule_minimum("2f + 3", f, krum_minimum(f), n);
-                if m == 0 || m > n.saturating_sub(f) {
-                    let kind = ProblemKind::Selection { m, n, f };
-                    self.problems.add(self.at("rule.m"), kind);
+        let count = 0..=bounds::MAX_PRE_AGGREGATORS;
+        self.problems
+            .check_count(format!("{path}.pre"), rule.pre().len(), &count);
+        let mut rows = n;
+        for (index, stage) in rule.pre().iter().enumerate() {
+            let at = |field: &str| format!("{path}.pre[{index}].{field}");
+            match *stage {
+                PreSpec::Clip { radius_ppm } => {
+                    self.problems
+                        .check_range(at("radius_ppm"), radius_ppm, &bounds::RADIUS_PPM);
                 }
+                PreSpec::Arc { f } | PreSpec::Nnm { f } => {
+                    let needed = f.saturating_mul(2).saturating_add(1);
+                    let minimum = Minimum {
+                        rule: stage.name(),
+                        inequality: "2f + 1",
+                        f,
+                        needed,
+                    };
+                    self.minimum(at("f"), minimum, rows);
+                }
+                PreSpec::Bucketing { s } => {
+                    self.problems.check_range(at("s"), s, &(1..=rows.max(1)));
+                }
+            }
+            rows = stage.rows(rows);
+        }
+        self.last_rule(rule.last(), &path, rows);
+        if let Some((inequality, most)) = rule.most_rows() {
+            let updates = self.task.rounds.max_updates;
+            let rows = rule.pre().iter().fold(updates, |n, stage| stage.rows(n));
+            if rows > most {
+                let kind = ProblemKind::TooManyRows {
+                    rule: rule.name(),
+                    inequality,
+                    most,
+                    rows,
+                    updates,
+                };
+                self.problems.add(path, kind);
             }
         }
     }
 
-    fn rule_minimum(&mut self, inequality: &'static str, f: u64, needed: u64, n: u64) {
-        if n < needed {
-            let rule = self.task.rule.name();
-            let kind = ProblemKind::TooFewUpdates {
+    /// The rule behind the pre-aggregators, which gets `rows`.
+    fn last_rule(&mut self, rule: &RuleSpec, path: &str, rows: u64) {
+        let at = |field: &str| format!("{path}.{field}");
+        let (inequality, needed) = rule.minimum_for_f();
+        if let Some(f) = rule.tolerated().filter(|_| needed > 1) {
+            let minimum = Minimum {
+                rule: rule.name(),
+                inequality,
+                f,
+                needed,
+            };
+            self.minimum(at("f"), minimum, rows);
+        }
+        match *rule {
+            RuleSpec::Fedavg { weight_cap } => {
+                self.problems
+                    .check_range(at("weight_cap"), weight_cap, &bounds::WEIGHT_CAP);
+            }
+            RuleSpec::MultiKrum { f, m } if m == 0 || m > rows.saturating_sub(f) => {
+                let kind = ProblemKind::Selection { m, n: rows, f };
+                self.problems.add(at("m"), kind);
+            }
+            RuleSpec::GeometricMedian { nu_ppm, steps } => {
+                self.problems
+                    .check_range(at("nu_ppm"), nu_ppm, &bounds::RADIUS_PPM);
+                self.problems
+                    .check_range(at("steps"), steps, &bounds::RULE_STEPS);
+            }
+            RuleSpec::CenteredClipping { radius_ppm, steps } => {
+                self.problems
+                    .check_range(at("radius_ppm"), radius_ppm, &bounds::RADIUS_PPM);
+                self.problems
+                    .check_range(at("steps"), steps, &bounds::RULE_STEPS);
+            }
+            RuleSpec::NormClippedMean { radius_ppm } => {
+                self.problems
+                    .check_range(at("radius_ppm"), radius_ppm, &bounds::RADIUS_PPM);
+            }
+            _ => {}
+        }
+    }
+
+    fn minimum(&mut self, path: String, minimum: Minimum, rows: u64) {
+        let Minimum {
+            rule,
+            inequality,
+            f,
+            needed,
+        } = minimum;
+        let n = self.task.rounds.min_updates;
+        if rows >= needed {
+            return;
+        }
+        let kind = match rows == n {
+            true => ProblemKind::TooFewUpdates {
                 rule,
                 inequality,
                 f,
                 needed,
                 n,
-            };
-            self.problems.add(self.at("rule.f"), kind);
-        }
+            },
+            false => ProblemKind::TooFewBuckets {
+                rule,
+                inequality,
+                f,
+                needed,
+                rows,
+                n,
+            },
+        };
+        self.problems.add(path, kind);
     }
 
     fn tensors(&mut self) {

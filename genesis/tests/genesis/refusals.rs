@@ -4,7 +4,7 @@ use crate::support::{genesis, key, task};
 use cifer_genesis::{
     Genesis, Privacy, TimestampMs, VotingPower,
     bounds::{MAX_TOTAL_POWER, MAX_VALIDATORS},
-    document::{RuleSpec, Tensor},
+    document::{PreSpec, RuleSpec, Tensor},
     problem::MAX_PROBLEMS,
 };
 
@@ -436,6 +436,92 @@ fn rules_below_their_inequality() {
     one(
         with(RuleSpec::Fedavg { weight_cap: 0 }, 1),
         "tasks[0].rule.weight_cap: 0 is out of range: 1 <= x <= 1099511627776",
+    );
+    one(
+        with(RuleSpec::Bulyan { f: 2 }, 9),
+        "tasks[0].rule.f: bulyan needs n >= 4f + 3: f = 2 needs n >= 11, but n = min_updates = 9",
+    );
+    one(
+        with(RuleSpec::NormClippedMean { radius_ppm: 0 }, 9),
+        "tasks[0].rule.radius_ppm: 0 is out of range: 1 <= x <= 9007199254740992",
+    );
+    let steps = |steps| RuleSpec::CenteredClipping {
+        radius_ppm: 1,
+        steps,
+    };
+    one(
+        with(steps(65), 9),
+        "tasks[0].rule.steps: 65 is out of range: 1 <= x <= 64",
+    );
+    accepted(with(steps(64), 9));
+}
+
+#[test]
+fn pipelines_below_their_inequality() {
+    let with = |pre: Vec<PreSpec>, rule: RuleSpec, n: u64| {
+        move |g: &mut Genesis| {
+            g.tasks[0].rule = RuleSpec::pipeline(pre, rule);
+            g.tasks[0].rounds.min_updates = n;
+        }
+    };
+    let nnm = |f| vec![PreSpec::Clip { radius_ppm: 1 }, PreSpec::Nnm { f }];
+    one(
+        with(nnm(4), RuleSpec::TrimmedMean { f: 3 }, 8),
+        "tasks[0].rule.pre[1].f: nnm needs n >= 2f + 1: f = 4 needs n >= 9, \
+         but n = min_updates = 8",
+    );
+    accepted(with(nnm(4), RuleSpec::TrimmedMean { f: 3 }, 9));
+    let buckets = |s| vec![PreSpec::Bucketing { s }];
+    one(
+        with(buckets(2), RuleSpec::Krum { f: 1 }, 8),
+        "tasks[0].rule.f: krum needs n >= 2f + 3: f = 1 needs n >= 5, but n = 4 buckets are left \
+         of min_updates = 8",
+    );
+    accepted(with(buckets(2), RuleSpec::Krum { f: 1 }, 9));
+    one(
+        with(buckets(0), RuleSpec::Median, 9),
+        "tasks[0].rule.pre[0].s: 0 is out of range: 1 <= x <= 9",
+    );
+    one(
+        with(vec![PreSpec::Clip { radius_ppm: 0 }], RuleSpec::Median, 9),
+        "tasks[0].rule.pre[0].radius_ppm: 0 is out of range: 1 <= x <= 9007199254740992",
+    );
+    one(
+        with(vec![PreSpec::Arc { f: 0 }; 9], RuleSpec::Median, 9),
+        "tasks[0].rule.pre: 9 entries, but 0 <= n <= 8 must hold",
+    );
+}
+
+#[test]
+fn rules_whose_work_grows_too_fast_are_bounded() {
+    let with = |pre: Vec<PreSpec>, rule: RuleSpec, n: u64| {
+        move |g: &mut Genesis| {
+            g.contributors.allowed.clear();
+            g.contributors.open_registration = true;
+            g.limits.max_contributors = 1_000;
+            g.tasks[0].rule = RuleSpec::pipeline(pre, rule);
+            g.tasks[0].rounds.max_updates = n;
+        }
+    };
+    one(
+        with(vec![], RuleSpec::Caf { f: 3 }, 129),
+        "tasks[0].rule: caf needs n <= 128: at most n = 128, but max_updates = 129 gives n = 129",
+    );
+    accepted(with(vec![], RuleSpec::Caf { f: 3 }, 128));
+    accepted(with(
+        vec![PreSpec::Bucketing { s: 2 }],
+        RuleSpec::Caf { f: 2 },
+        256,
+    ));
+    one(
+        with(vec![], RuleSpec::Smea { f: 3 }, 51),
+        "tasks[0].rule: smea needs n <= 64 and (n choose f) <= 20000: at most n = 50, \
+         but max_updates = 51 gives n = 51",
+    );
+    one(
+        with(vec![], RuleSpec::Mda { f: 4 }, 73),
+        "tasks[0].rule: mda needs n <= 128 and (n choose f) <= 1000000: at most n = 71, \
+         but max_updates = 73 gives n = 73",
     );
 }
 

@@ -91,8 +91,32 @@ fn rules_take_exactly_their_parameters() {
             "rule fedavg needs the parameter `weight_cap`",
         ),
         (
-            "name = \"bulyan\"\nf = 1\n",
-            "unknown rule \"bulyan\"; known are fedavg, median",
+            "name = \"majority\"\nf = 1\n",
+            "unknown rule \"majority\"; known are fedavg, median",
+        ),
+        (
+            "name = \"monna\"\nf = 1\npivot = 0\n",
+            "unknown field `pivot`",
+        ),
+        (
+            "name = \"monna\"\nf = 1\n",
+            "rule monna needs a contributor whom everybody trusts",
+        ),
+        (
+            "name = \"median\"\npre = [{ name = \"median\" }]\n",
+            "unknown pre-aggregator \"median\"; known are clip, arc",
+        ),
+        (
+            "name = \"median\"\npre = [{ name = \"clip\" }]\n",
+            "rule clip needs the parameter `radius_ppm`",
+        ),
+        (
+            "name = \"median\"\npre = [{ name = \"nnm\", f = 1, s = 2 }]\n",
+            "rule nnm has no parameter `s`",
+        ),
+        (
+            "name = \"median\"\npre = [{ name = \"nnm\", f = 1, pre = [] }]\n",
+            "unknown field `pre`",
         ),
         ("name = \"krum\"\nf = -1\n", "invalid value: integer `-1`"),
         ("f = 1\n", "missing field `name`"),
@@ -100,7 +124,13 @@ fn rules_take_exactly_their_parameters() {
         let (_, _, message) = refused(&swapped(rule, &format!("[tasks.rule]\n{replacement}")));
         assert!(message.contains(expected), "{replacement}: {message}");
     }
-    for replacement in ["name = \"median\"\n", "name = \"fedavg\"\nweight_cap = 9\n"] {
+    for replacement in [
+        "name = \"median\"\n",
+        "name = \"fedavg\"\nweight_cap = 9\n",
+        "name = \"trimmed-mean\"\nf = 3\npre = [{ name = \"clip\", radius_ppm = 2000000 }, \
+         { name = \"nnm\", f = 3 }]\n",
+        "name = \"geometric-median\"\nnu_ppm = 1\nsteps = 8\n",
+    ] {
         Genesis::from_toml(&swapped(rule, &format!("[tasks.rule]\n{replacement}")))
             .expect("a rule with its parameters is read");
     }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use cifer_aggregation::{Attack, RuleName};
+use cifer_aggregation::{Attack, Template};
 use cifer_devnet::{DevnetOptions, Output};
 use cifer_node::error::{Exit, Failure};
 use cifer_training::{DatasetKind, ModelKind, Partition};
@@ -28,9 +28,10 @@ pub(crate) struct Args {
     /// Strength of the attack
     #[arg(long, value_name = "X")]
     attack_scale: Option<f64>,
-    /// fedavg, median, trimmed-mean, krum or multi-krum
+    /// A rule, such as multi-krum, trimmed-mean, median or fedavg, or a pipeline, such as
+    /// clip,nnm,trimmed-mean or clip:radius=2,nnm,trimmed-mean; docs/rules.md has all of them
     #[arg(long, default_value = "multi-krum")]
-    rule: RuleName,
+    rule: Template,
     /// Rounds
     #[arg(long, value_name = "N", default_value_t = 20)]
     rounds: u64,

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use cifer_aggregation::RuleName;
+use cifer_aggregation::Template;
 use cifer_node::testnet::{DEFAULT_DEADLINE_MS, TaskOptions};
 use cifer_training::{DatasetKind, ModelKind};
 
@@ -12,9 +12,10 @@ pub(crate) struct TaskArgs {
     /// Name of the task [default: the data set]
     #[arg(long, value_name = "NAME")]
     task_name: Option<String>,
-    /// fedavg, median, trimmed-mean, krum or multi-krum
+    /// A rule, such as multi-krum, trimmed-mean, median or fedavg, or a pipeline, such as
+    /// clip,nnm,trimmed-mean or clip:radius=2,nnm,trimmed-mean; docs/rules.md has all of them
     #[arg(long, default_value = "multi-krum")]
-    rule: RuleName,
+    rule: Template,
     /// Byzantine contributors that the rule tolerates [default: as many as it can]
     #[arg(long, value_name = "F")]
     f: Option<u64>,

@@ -4,8 +4,9 @@
 //! Memory is bounded by the aggregation crate (64 MiB) whatever the model's size: payloads are read
 //! by position from their files, the result is written and hashed as it comes.
 
-use cifer_aggregation::{FileSink, FileSource, Rule};
+use cifer_aggregation::{FileSink, FileSource, Pipeline};
 use cifer_chain::{AggregateStatement, BlobHash, ModelRoot, Phase, RoundId, TaskId, Update};
+use cifer_genesis::Hash32;
 use cifer_genesis::document::{RuleSpec, Task};
 
 use super::Node;
@@ -22,24 +23,38 @@ pub(crate) enum ComputeError {
     /// The numbers.
     #[error(transparent)]
     Aggregation(#[from] cifer_aggregation::AggregationError),
+    /// A rule that genesis validation should have refused.
+    #[error("rule {0}: {1}")]
+    Rule(String, String),
     /// Our own disk.
     #[error("storage: {0}")]
     Storage(String),
 }
 
-/// The rule of a task, for the aggregation crate. Genesis validation has bounded the parameters.
-fn rule(spec: &RuleSpec) -> Rule {
-    let small = |value: u64| u32::try_from(value).unwrap_or(u32::MAX);
-    match *spec {
-        RuleSpec::Fedavg { weight_cap } => Rule::FedAvg { weight_cap },
-        RuleSpec::Median => Rule::Median,
-        RuleSpec::TrimmedMean { f } => Rule::TrimmedMean { f: small(f) },
-        RuleSpec::Krum { f } => Rule::Krum { f: small(f) },
-        RuleSpec::MultiKrum { f, m } => Rule::MultiKrum {
-            f: small(f),
-            m: small(m),
-        },
-    }
+/// Domain of the seed that bucketing draws from.
+const SEED_DOMAIN: &str = "cifer/node/bucketing-seed/v1";
+
+/// The rule of a task, for the aggregation crate. Both crates have the same text form, and genesis
+/// validation has bounded the parameters.
+fn pipeline(spec: &RuleSpec) -> Result<Pipeline, ComputeError> {
+    let text = spec.to_string();
+    text.parse()
+        .map_err(|error: cifer_aggregation::ParseRuleError| {
+            ComputeError::Rule(text, error.to_string())
+        })
+}
+
+/// What bucketing draws from: the same for all validators, and different in every round. It follows
+/// from the set of updates, so nobody knows it before the last update of a round is signed.
+fn seed(chain_id: &str, task: TaskId, round: RoundId, update_set: Hash32) -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new_derive_key(SEED_DOMAIN);
+    hasher
+        .update(&(chain_id.len() as u64).to_le_bytes())
+        .update(chain_id.as_bytes())
+        .update(&task.0.to_le_bytes())
+        .update(&round.0.to_le_bytes())
+        .update(&update_set.0);
+    hasher.finalize().into()
 }
 
 /// The server step's learning rate. Division of two integers that are exact in f64, rounded to f32
@@ -79,11 +94,12 @@ pub(crate) async fn compute(
         need(node, update.payload, update.payload_bytes).await?;
     }
 
+    let seed = seed(node.chain_id(), task, round, closed.update_set);
     let worker = node.clone();
-    let model =
-        tokio::task::spawn_blocking(move || run_rule(&worker, &definition, &updates, base, round))
-            .await
-            .map_err(|error| ComputeError::Storage(error.to_string()))??;
+    let run = move || run_rule(&worker, &definition, &updates, base, (round, seed));
+    let model = tokio::task::spawn_blocking(run)
+        .await
+        .map_err(|error| ComputeError::Storage(error.to_string()))??;
     current.statement(model).ok_or_else(not_closed)
 }
 
@@ -111,7 +127,7 @@ fn run_rule(
     definition: &Task,
     updates: &[Update],
     base: ModelRoot,
-    round: RoundId,
+    (round, seed): (RoundId, [u8; 32]),
 ) -> Result<ModelRoot, ComputeError> {
     let storage = |error: &dyn std::fmt::Display| ComputeError::Storage(error.to_string());
     let coordinates = usize::try_from(definition.coordinates()).map_err(|error| storage(&error))?;
@@ -133,8 +149,9 @@ fn run_rule(
         .collect();
     let scratch = node.scratch_path(definition.id, round);
     let mut sink = FileSink::create(&scratch)?;
-    cifer_aggregation::aggregate_step(
-        &rule(&definition.rule),
+    cifer_aggregation::aggregate_pipeline_step(
+        &pipeline(&definition.rule)?,
+        &seed,
         &inputs,
         &base,
         server_lr(definition),
@@ -148,4 +165,53 @@ fn run_rule(
         .import_file(&scratch, super::blob(model.into()))
         .map_err(|error| storage(&error))?;
     Ok(model)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_rule_that_genesis_knows_is_one_of_the_aggregation_crate() {
+        for name in cifer_aggregation::RuleName::ALL {
+            for front in ["", "clip,", "arc,nnm,", "bucketing:s=2,clip:radius=0.5,"] {
+                let text = format!("{front}{name}");
+                let mut expected = Pipeline::for_numbers(&text, 15, 1).expect("a pipeline");
+                if let cifer_aggregation::Rule::FedAvg { weight_cap } = &mut expected.rule {
+                    *weight_cap = 500;
+                }
+                let table = serde_json::to_value(&expected).expect("a table");
+                let spec = serde_json::from_value::<RuleSpec>(table);
+                if name == cifer_aggregation::RuleName::Monna {
+                    assert!(spec.is_err());
+                    continue;
+                }
+                let spec = spec.expect("genesis reads the table");
+                assert_eq!(pipeline(&spec).expect("the text is read"), expected);
+                let range = expected.updates().expect("some n");
+                assert_eq!(spec.min_updates_needed(), *range.start() as u64, "{text}");
+                assert_eq!(spec.max_updates_allowed(), *range.end() as u64, "{text}");
+                assert_eq!(
+                    spec.tolerated(),
+                    expected.tolerated().map(u64::from),
+                    "{text}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn seeds_differ_in_everything_that_they_are_made_of() {
+        let (zero, one) = (Hash32([0; 32]), Hash32([1; 32]));
+        let seeds = [
+            seed("a", TaskId(0), RoundId(0), zero),
+            seed("b", TaskId(0), RoundId(0), zero),
+            seed("a", TaskId(1), RoundId(0), zero),
+            seed("a", TaskId(0), RoundId(1), zero),
+            seed("a", TaskId(0), RoundId(0), one),
+        ];
+        for (i, one) in seeds.iter().enumerate() {
+            assert!(seeds[i + 1..].iter().all(|other| other != one), "{i}");
+        }
+    }
 }

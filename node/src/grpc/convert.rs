@@ -250,17 +250,21 @@ pub(crate) fn round_record(record: &RoundRecord) -> v1::RoundSummary {
 }
 
 fn rule(spec: &RuleSpec) -> v1::Rule {
-    let (f, m, weight_cap) = match *spec {
-        RuleSpec::Fedavg { weight_cap } => (None, None, Some(weight_cap)),
-        RuleSpec::Median => (None, None, None),
-        RuleSpec::TrimmedMean { f } | RuleSpec::Krum { f } => (Some(f), None, None),
-        RuleSpec::MultiKrum { f, m } => (Some(f), Some(m), None),
+    let (m, weight_cap) = match *spec.last() {
+        RuleSpec::Fedavg { weight_cap } => (None, Some(weight_cap)),
+        RuleSpec::MultiKrum { m, .. } => (Some(m), None),
+        _ => (None, None),
+    };
+    let f = match spec.last() {
+        RuleSpec::Fedavg { .. } => None,
+        rule => rule.tolerated(),
     };
     v1::Rule {
         name: spec.name().to_owned(),
         f,
         m,
         weight_cap,
+        text: spec.to_string(),
     }
 }
 

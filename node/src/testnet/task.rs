@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use cifer_aggregation::RuleName;
+use cifer_aggregation::{Rule, Template};
 use cifer_genesis::document::{RoundPolicy, RuleSpec, Task, Tensor};
 use cifer_genesis::{ModelRoot, TaskId};
 use cifer_training::{DatasetKind, FederatedTask, ModelKind, Partition, TaskSpec};
@@ -21,8 +21,8 @@ pub const DEFAULT_DEADLINE_MS: u64 = 60_000;
 pub struct TaskOptions {
     /// Name for people.
     pub name: String,
-    /// The rule.
-    pub rule: RuleName,
+    /// The rule, maybe behind pre-aggregators; parameters that it leaves open follow from the rest.
+    pub rule: Template,
     /// Byzantine contributors tolerated; by default as many as the rule can bear.
     pub f: Option<u64>,
     /// Updates that Multi-Krum averages; by default all but `f`.
@@ -87,47 +87,48 @@ pub fn build_task(options: &TaskOptions, contributors: usize) -> Result<BuiltTas
     Ok(BuiltTask { task, model })
 }
 
-/// The rule for `n` updates. A parameter that the rule does not have is refused.
+/// The rule for `n` updates. A parameter that it does not have is refused.
 fn rule(options: &TaskOptions, n: u64) -> Result<RuleSpec, TestnetError> {
+    let template = &options.rule;
+    let no_rule =
+        |error: &dyn std::fmt::Display| TestnetError::option("rule", template, error.to_string());
     let refuse = |given: Option<u64>, field: &'static str| match given {
         Some(value) => {
-            let reason = format!("{} has no such parameter", options.rule);
+            let reason = format!("{template} has no such parameter");
             Err(TestnetError::option(field, value, reason))
         }
         None => Ok(()),
     };
-    if options.rule != RuleName::MultiKrum {
-        refuse(options.m, "m")?;
+    let small = |value: u64| u32::try_from(value).unwrap_or(u32::MAX);
+    let with = |f: u32| {
+        template
+            .for_numbers(small(n), f)
+            .map_err(|error| no_rule(&error))
+    };
+    if with(0)? == with(1)? {
+        refuse(options.f, "f")?;
     }
-    if options.rule != RuleName::FedAvg {
-        refuse(options.weight_cap, "weight-cap")?;
+    let f = match options.f {
+        Some(f) => small(f),
+        // As many as the rule can bear.
+        None => {
+            let bears = |f: &u32| with(*f).is_ok_and(|p| p.check(n as usize).is_ok());
+            (0..=small(n) / 2).rev().find(bears).unwrap_or(0)
+        }
+    };
+    let mut pipeline = with(f)?;
+    match (&mut pipeline.rule, options.m) {
+        (Rule::MultiKrum { m, .. }, Some(given)) => *m = small(given),
+        (_, given) => refuse(given, "m")?,
     }
-    let krum_f = || options.f.unwrap_or(n.saturating_sub(3) / 2);
-    Ok(match options.rule {
-        RuleName::FedAvg => {
-            refuse(options.f, "f")?;
-            RuleSpec::Fedavg {
-                weight_cap: options.weight_cap.unwrap_or(DEFAULT_WEIGHT_CAP),
-            }
-        }
-        RuleName::Median => {
-            refuse(options.f, "f")?;
-            RuleSpec::Median
-        }
-        RuleName::TrimmedMean => RuleSpec::TrimmedMean {
-            f: options.f.unwrap_or(n.saturating_sub(1) / 2),
-        },
-        RuleName::Krum => RuleSpec::Krum { f: krum_f() },
-        RuleName::MultiKrum => {
-            let f = krum_f();
-            let m = options.m.unwrap_or_else(|| n.saturating_sub(f).max(1));
-            RuleSpec::MultiKrum { f, m }
-        }
-        other => {
-            let reason = "genesis has no such rule";
-            return Err(TestnetError::option("rule", other, reason));
-        }
-    })
+    match (&mut pipeline.rule, options.weight_cap) {
+        (Rule::FedAvg { weight_cap }, Some(given)) => *weight_cap = given,
+        (Rule::FedAvg { weight_cap }, None) => *weight_cap = DEFAULT_WEIGHT_CAP.min(*weight_cap),
+        (_, given) => refuse(given, "weight-cap")?,
+    }
+    // Both crates write a rule as the same table.
+    let table = serde_json::to_value(&pipeline).map_err(|error| no_rule(&error))?;
+    serde_json::from_value(table).map_err(|error| no_rule(&error))
 }
 
 fn initial_model(options: &TaskOptions) -> Result<(Vec<Tensor>, Vec<u8>), TestnetError> {
@@ -171,12 +172,14 @@ fn parts_per_million(server_lr: f64) -> Result<u64, TestnetError> {
 
 #[cfg(test)]
 mod tests {
+    use cifer_aggregation::RuleName;
+
     use super::*;
 
     pub(crate) fn options(rule: RuleName) -> TaskOptions {
         TaskOptions {
             name: "digits".into(),
-            rule,
+            rule: rule.into(),
             f: None,
             m: None,
             weight_cap: None,

@@ -134,7 +134,7 @@ fn in_brief(genesis: &Genesis) -> String {
             [
                 task.id.to_string(),
                 task.name.clone(),
-                rule(task),
+                task.rule.to_string(),
                 format!("{}..{}", rounds.min_updates, rounds.max_updates),
                 format!("{} ms", rounds.deadline_ms),
                 match rounds.max_rounds {
@@ -147,15 +147,4 @@ fn in_brief(genesis: &Genesis) -> String {
         }),
     ));
     text
-}
-
-fn rule(task: &cifer_genesis::document::Task) -> String {
-    use cifer_genesis::document::RuleSpec;
-    let name = task.rule.name();
-    match &task.rule {
-        RuleSpec::Fedavg { weight_cap } => format!("{name} weight_cap={weight_cap}"),
-        RuleSpec::Median => name.to_owned(),
-        RuleSpec::TrimmedMean { f } | RuleSpec::Krum { f } => format!("{name} f={f}"),
-        RuleSpec::MultiKrum { f, m } => format!("{name} f={f} m={m}"),
-    }
 }

@@ -79,7 +79,7 @@ fn as_text(manifest: &ManifestView, model: Option<&VerifiedModel>) -> String {
     let task = &manifest.task;
     let mut text = fields([
         ("task", format!("{} ({})", task.task, task.name)),
-        ("rule", task.rule.name.clone()),
+        ("rule", task.rule.to_string()),
         (
             "round",
             format!("{}, {:?}", task.current_round, task.phase).to_lowercase(),

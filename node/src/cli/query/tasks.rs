@@ -25,7 +25,7 @@ pub(crate) fn run(global: &Global, args: Args) -> eyre::Result<()> {
         [
             task.task.to_string(),
             task.name.clone(),
-            task.rule.name.clone(),
+            task.rule.to_string(),
             task.current_round.to_string(),
             if task.finished {
                 "finished".to_owned()
