@@ -1,6 +1,7 @@
 //! The command line: one file a command. Commands parse, call the library and print; results go to
 //! standard output, everything else to standard error.
 
+mod aggregate;
 mod client;
 mod completions;
 mod config;
@@ -33,8 +34,8 @@ use global::Global;
 #[command(
     name = "cifer",
     version,
-    after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 configuration, genesis or key \
-                  refused, 4 nobody reachable, 5 verification failed."
+    after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 configuration, genesis, key or \
+                  data refused, 4 nobody reachable, 5 verification failed."
 )]
 struct Cli {
     #[command(flatten)]
@@ -66,6 +67,8 @@ enum Command {
     Devnet(devnet::Args),
     /// Train under attack in this process: pipelines, attacks and heterogeneity against each other
     Lab(lab::Args),
+    /// Run a pipeline on files, by the code that the validators run
+    Aggregate(aggregate::Args),
     /// Ask nodes how they are
     Status(status::Args),
     /// Ask nodes about blocks, rounds, models and proofs
@@ -98,6 +101,7 @@ fn run(global: &Global, command: Command) -> eyre::Result<()> {
         Command::Contribute(args) => contribute::run(global, args),
         Command::Devnet(args) => devnet::run(global, args),
         Command::Lab(args) => lab::run(global, args),
+        Command::Aggregate(args) => aggregate::run(global, args),
         Command::Status(args) => status::run(global, args),
         Command::Query(command) => query::run(global, command),
         Command::Verify(args) => verify::run(global, args),

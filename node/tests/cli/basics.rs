@@ -76,6 +76,7 @@ fn every_command_has_help() {
         "testnet generate",
         "start",
         "contribute",
+        "aggregate",
         "devnet",
         "status",
         "query block",

@@ -1,5 +1,6 @@
 //! The binary as a user sees it: every command that needs no network, and one node from start to stop.
 
+mod aggregate;
 mod basics;
 mod config;
 mod genesis;
