@@ -108,6 +108,17 @@ async fn three_attackers_break_a_mean_and_not_multi_krum() {
     assert!(number(&robust, "fedavg_accuracy") < 0.5, "{robust}");
 }
 
+/// Every node runs the stages on its own, and draws the buckets from what is on the ledger.
+#[tokio::test]
+async fn nodes_agree_on_a_pipeline_with_buckets() {
+    let rule = "clip:radius=5,bucketing:s=2,nnm,trimmed-mean";
+    let (rounds, summary) = devnet(&["--rounds", "3", "--byzantine", "1", "--rule", rule]).await;
+    assert_eq!(rounds.len(), 3);
+    assert!(rounds.iter().all(|round| round["accepted"] == 10));
+    assert_eq!(summary["roots_agree"], true);
+    assert!(number(&summary, "final_accuracy") > 0.85, "{summary}");
+}
+
 /// Processes whose command line names this folder.
 fn processes_of(folder: &str) -> Vec<String> {
     let processes = std::fs::read_dir("/proc").expect("the processes").flatten();
