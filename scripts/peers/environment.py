@@ -1,6 +1,6 @@
-"""A virtual environment with the pinned peers, made once and kept in the user's cache.
+"""Virtual environments with pinned peers, made once and kept in the user's cache.
 
-Its folder is named by the hash of requirements.txt, so a change of versions makes a new one.
+A folder is named by the hash of its list of requirements, so a change of versions makes a new one.
 """
 
 import hashlib
@@ -11,23 +11,23 @@ import sys
 import venv
 
 HERE = pathlib.Path(__file__).resolve().parent
-REQUIREMENTS = HERE / "requirements.txt"
 # Numpy's BLAS chooses its kernels by itself; a choice from outside would slow it or change its sums.
 BLAS_OVERRIDES = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
 
 
-def folder():
-    digest = hashlib.sha256(REQUIREMENTS.read_bytes()).hexdigest()[:12]
+def folder(requirements):
+    digest = hashlib.sha256(requirements.read_bytes()).hexdigest()[:12]
     cache = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
     return pathlib.Path(cache) / "cifer" / f"peers-{digest}"
 
 
-def enter(threads=None):
+def enter(threads=None, requirements="requirements.txt"):
     """Goes on in the environment, made first if it is not there: runs the script again with its Python.
 
     With `threads`, every library of the peers is held to that many threads.
     """
-    home = folder()
+    requirements = HERE / requirements
+    home = folder(requirements)
     python = home / "bin" / "python"
     if pathlib.Path(sys.prefix) == home:
         return
@@ -37,7 +37,7 @@ def enter(threads=None):
         print(f"installing the peers into {home} (once)", file=sys.stderr)
         venv.create(home, with_pip=True, clear=True)
         pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        subprocess.run([*pip, "-r", REQUIREMENTS], check=True, stdout=sys.stderr)
+        subprocess.run([*pip, "-r", requirements], check=True, stdout=sys.stderr)
         (home / "complete").touch()
     environment = {k: v for k, v in os.environ.items() if k not in BLAS_OVERRIDES}
     if threads:
@@ -46,10 +46,9 @@ def enter(threads=None):
     os.execve(python, [str(python), *sys.argv], environment)
 
 
-def versions():
+def versions(names=("byzfl", "flwr", "numpy", "scipy", "torch")):
     """What made the numbers."""
     from importlib.metadata import version
 
-    names = ("byzfl", "flwr", "numpy", "scipy", "torch")
     found = {name: version(name) for name in names}
     return {"python": ".".join(map(str, sys.version_info[:3])), **found}
