@@ -1,11 +1,12 @@
 //! Running a pipeline: validation, the stages, and the one pass that all rules end in.
 
+use std::ops::Range;
+
 use crate::error::{AggregationError, Origin};
 use crate::optimizer::{MAX_STATE, Optimizer};
 use crate::pipeline::Pipeline;
 use crate::pre::Rows;
 use crate::rule::Rule;
-use crate::rules::mean::Mean;
 use crate::rules::{Kernel, plan};
 use crate::sink::Sink;
 use crate::source::VectorSource;
@@ -292,7 +293,7 @@ fn finish_in(
     let (mut weights, mut total, read_all) = match finish {
         Finish::Kernel { rows, kernel } => {
             let rows = inputs.subset(&rows);
-            stream(&rows, &*kernel, step, sinks)?;
+            stream(&rows, &Last::Kernel(&*kernel), step, sinks)?;
             return Ok((rows.support(), vec![]));
         }
         Finish::Sum {
@@ -318,24 +319,55 @@ fn finish_in(
         true => &everything,
         false => &selected,
     };
-    let mean = Mean::new(at(read), total);
-    stream(&inputs.sources_at(read), &mean, step, sinks)?;
+    let weights: Vec<f64> = at(read);
+    let sum = Last::Sum(&weights, total);
+    stream(&inputs.sources_at(read), &sum, step, sinks)?;
     Ok((selected, shares))
+}
+
+/// What makes the result.
+enum Last<'a> {
+    Kernel(&'a dyn Kernel),
+    /// Weights of the updates, and their total.
+    Sum(&'a [f64], f64),
+}
+
+impl Last<'_> {
+    /// Fills `out` with the result's coordinates `tile`.
+    fn reduce(
+        &self,
+        inputs: &Inputs<'_>,
+        tile: Range<usize>,
+        scratch: &mut Scratch,
+        out: &mut [f32],
+    ) -> Result<(), AggregationError> {
+        match self {
+            Self::Sum(weights, total) => inputs.weighted_sum(tile, scratch, weights, *total, out),
+            Self::Kernel(kernel) => {
+                let begin = tile.start;
+                inputs.for_each_block(tile, scratch, |rows, ahead, part| {
+                    let mut row = [0.0; BLOCK];
+                    kernel.reduce(rows, ahead, &mut row);
+                    out[part.start - begin..part.end - begin].copy_from_slice(&row[..part.len()]);
+                })
+            }
+        }
+    }
 }
 
 /// The pass in which the result is made and leaves, tile after tile.
 fn stream(
     inputs: &Inputs<'_>,
-    kernel: &dyn Kernel,
+    last: &Last<'_>,
     step: Option<&ServerStep<'_>>,
     sinks: Sinks<'_, '_>,
 ) -> Result<(), AggregationError> {
     struct Buffers {
-        scratch: Scratch<f32>,
+        scratch: Scratch,
         base: [f32; TILE],
     }
     struct Slot {
-        out: [f32; TILE],
+        out: Vec<f32>,
         state: [Vec<f32>; MAX_STATE],
     }
     let buffers = Pool::new();
@@ -347,7 +379,7 @@ fn stream(
     let slot_bytes = (1 + state_vectors) * TILE * size_of::<f32>();
     let mut slots: Vec<Slot> = (0..slot_count(slot_bytes).min(inputs.len().div_ceil(TILE)))
         .map(|_| Slot {
-            out: [0.0; TILE],
+            out: vec![0.0; TILE],
             state: std::array::from_fn(|k| vec![0.0; if k < state_vectors { TILE } else { 0 }]),
         })
         .collect();
@@ -357,12 +389,7 @@ fn stream(
         |Slot { out, state }, tile| {
             let out = &mut out[..tile.len()];
             buffers.with(make, |Buffers { scratch, base }| {
-                inputs.for_each_block(tile.clone(), scratch, |rows, part| {
-                    let mut row = [0.0; BLOCK];
-                    kernel.reduce(rows, &mut row);
-                    let at = part.start - tile.start;
-                    out[at..at + part.len()].copy_from_slice(&row[..part.len()]);
-                })?;
+                last.reduce(inputs, tile.clone(), scratch, out)?;
                 match step {
                     Some(step) => take_step(step, out, base, state, tile.start),
                     None => Ok(()),

@@ -1,26 +1,38 @@
 //! Squared Euclidean distances between all pairs of updates, in one pass over the data.
 //!
-//! Coordinates are subtracted, squared and added in f64: the difference of two f32 never overflows
-//! there, nor does the sum of its squares over any vector that exists. The shape of the sum is fixed:
+//! Always sums of squares of true differences, never inner products: nothing cancels that is large in both updates.
+//! What a block of 256 coordinates gives for a pair is
 //!
-//! 1. eight lanes per block of 256 coordinates (lane l takes the coordinates l, l + 8, …), folded as
-//!    `((l0+l4)+(l2+l6)) + ((l1+l5)+(l3+l7))`; a short last block is padded with zeros;
-//! 2. the blocks of a tile of [`TILE`] coordinates in order;
-//! 3. the tiles of a segment of [`SEGMENT`] coordinates in order;
-//! 4. the segments in order.
+//! 1. in f32: sixteen lanes (lane l takes the coordinates l, l + 16, … and adds `(x - y)²` in this order); lane l and lane
+//!    l + 8 are added in f32, and the eight sums are [folded](fold) in f64. All terms are positive, so this is within
+//!    20 units of 2⁻²⁴, 1.2e-6, of the exact sum, and errors of many blocks even out;
+//! 2. unless that is below [`LEAST`] or infinite, where f32 has no room for squares: then in f64, in eight lanes that are folded
+//!    the same way. The difference of two f32 never overflows there, nor does the sum of its squares over
+//!    any vector that exists.
 //!
-//! So the pairwise sums of a segment can be computed anywhere (by another thread, by a committee
-//! that has only that part of the updates) and added up to the same bits.
+//! The blocks are added up as [`sums`](crate::sums) says: blocks of a tile of [`TILE`](crate::TILE) coordinates in order, tiles
+//! of a segment of [`SEGMENT`] coordinates, segments. So the pairwise sums of a segment can be computed anywhere (by another
+//! thread, by a committee that has only that part of the updates) and added up to the same bits.
+//!
+//! Rules that subtract distances from each other (CAF, SMEA) ask for [`Distances::exact`]: f64 in every block.
+
+use std::hint::black_box;
 
 use crate::error::AggregationError;
 use crate::simd::{Op, Simd, dispatch};
-use crate::tiles::{BLOCK, Inputs, Pool, Scratch, TILE, slot_count, walk};
+pub use crate::sums::SEGMENT;
+use crate::sums::{fold, over_coordinates};
+use crate::tiles::{Ahead, BLOCK, Inputs};
 
-/// Coordinates of the largest part that is summed on its own: 256 tiles.
-pub const SEGMENT: usize = 256 * TILE;
+/// The smallest sum of a block that is taken from f32, 2⁻¹⁰⁰: what squares lose below the smallest f32 is then less than
+/// 2⁻⁴⁰ of it.
+pub const LEAST: f64 = f64::from_bits((1023 - 100) << 52);
 
-/// Independent partial sums of one pair; a full vector of AVX-512, and two or four registers of less.
-const LANES: usize = 8;
+/// Partial sums of one pair in f32: a full vector of AVX-512.
+const LANES: usize = 16;
+
+/// Partial sums of one pair in f64.
+const EXACT_LANES: usize = 8;
 
 /// The distances of n updates, each pair once.
 pub(crate) struct Distances {
@@ -32,38 +44,25 @@ pub(crate) struct Distances {
 impl Distances {
     /// Reads all inputs once. Takes n(n-1)/2 subtractions and multiply-adds per coordinate.
     pub(crate) fn compute(inputs: &Inputs<'_>) -> Result<Self, AggregationError> {
-        let n = inputs.count();
-        let count = n * n.saturating_sub(1) / 2;
-        let slots = slot_count(count * size_of::<f64>()).min(inputs.len().div_ceil(TILE));
-        let mut slots = vec![vec![0.0; count]; slots];
-        let scratches = Pool::new();
+        Self::with(inputs, |rows, ahead, pairs| {
+            dispatch(AddBlock { rows, ahead, pairs });
+        })
+    }
 
-        let mut total = vec![0.0; count];
-        let mut segment = vec![0.0; count];
-        walk(
-            inputs.len(),
-            &mut slots,
-            |pairs, tile| {
-                pairs.fill(0.0);
-                scratches.with(
-                    || Scratch::new(inputs),
-                    |scratch| {
-                        inputs.for_each_block(tile, scratch, |rows, _| {
-                            dispatch(AddBlock { rows, pairs });
-                        })
-                    },
-                )
-            },
-            |pairs, tile| {
-                add(&mut segment, pairs);
-                if tile.end.is_multiple_of(SEGMENT) || tile.end == inputs.len() {
-                    add(&mut total, &segment);
-                    segment.fill(0.0);
-                }
-                Ok(())
-            },
-        )?;
-        Ok(Self { n, pairs: total })
+    /// The same in f64 throughout, at a quarter of the speed.
+    pub(crate) fn exact(inputs: &Inputs<'_>) -> Result<Self, AggregationError> {
+        Self::with(inputs, |rows, ahead, pairs| {
+            dispatch(AddExactly { rows, ahead, pairs });
+        })
+    }
+
+    fn with(
+        inputs: &Inputs<'_>,
+        add_block: impl Fn(&[[f32; BLOCK]], &mut Ahead<'_>, &mut [f64]) + Sync,
+    ) -> Result<Self, AggregationError> {
+        let n = inputs.count();
+        let pairs = over_coordinates(inputs, n * n.saturating_sub(1) / 2, add_block)?;
+        Ok(Self { n, pairs })
     }
 
     /// The squared distance of updates `i` and `j`, zero when they are the same.
@@ -76,92 +75,184 @@ impl Distances {
     }
 }
 
-fn add(sums: &mut [f64], more: &[f64]) {
-    for (sum, value) in sums.iter_mut().zip(more) {
-        *sum += value;
-    }
-}
-
-/// Adds the squared distances within one block to the sums of all pairs.
-struct AddBlock<'a> {
-    rows: &'a [[f64; BLOCK]],
-    pairs: &'a mut [f64],
-}
-
-impl Op for AddBlock<'_> {
-    type Output = ();
-
-    /// Two rows against two others at a time: every vector that is loaded serves two pairs, and the
-    /// eight lanes of four pairs just fit the registers of AVX2.
-    #[inline(always)]
-    fn run<S: Simd>(self, simd: S) {
-        let Self { rows, pairs } = self;
-        let n = rows.len();
-        let mut add = |i: usize, j: usize, sum: f64| pairs[pair(n, i, j)] += sum;
-        let even = n - n % 2;
-        for i in (0..even).step_by(2) {
-            let [[sum]] = squared_distances(simd, [&rows[i]], [&rows[i + 1]]);
-            add(i, i + 1, sum);
-            for j in (i + 2..even).step_by(2) {
-                let [[a, b], [c, d]] =
-                    squared_distances(simd, [&rows[i], &rows[i + 1]], [&rows[j], &rows[j + 1]]);
-                add(i, j, a);
-                add(i, j + 1, b);
-                add(i + 1, j, c);
-                add(i + 1, j + 1, d);
-            }
-            if even < n {
-                let [[a], [b]] = squared_distances(simd, [&rows[i], &rows[i + 1]], [&rows[even]]);
-                add(i, even, a);
-                add(i + 1, even, b);
-            }
-        }
-    }
-}
-
 /// Position of the pair `i < j` of `n`.
 fn pair(n: usize, i: usize, j: usize) -> usize {
     i * (2 * n - i - 1) / 2 + j - i - 1
 }
 
-/// The squared distances of each of A rows to each of B others over one block.
-#[inline(always)]
-fn squared_distances<S: Simd, const A: usize, const B: usize>(
-    simd: S,
-    rows: [&[f64; BLOCK]; A],
-    others: [&[f64; BLOCK]; B],
-) -> [[f64; B]; A] {
-    let mut sums = [[simd.zero64x8(); B]; A];
-    let rows = rows.map(|row| simd.f64x8s(row));
-    let others = others.map(|other| simd.f64x8s(other));
-    for c in 0..BLOCK / LANES {
-        for (row, sums) in rows.iter().zip(&mut sums) {
-            for (other, sum) in others.iter().zip(sums) {
-                let difference = simd.zip64x8(row[c], other[c], |x, y| simd.sub64(x, y));
-                *sum = simd.zip64x8(*sum, difference, |sum, d| simd.add64(sum, simd.mul64(d, d)));
+/// Adds the squared distances within one block to the sums of all pairs.
+struct AddBlock<'a, 'v> {
+    rows: &'a [[f32; BLOCK]],
+    ahead: &'a mut Ahead<'v>,
+    pairs: &'a mut [f64],
+}
+
+/// Pairs of the first four rows with the two behind them, and with one: as many as fit the registers of AVX2
+/// together with their rows.
+const FOUR_BY_TWO: [(usize, usize); 8] = [
+    (0, 4),
+    (1, 4),
+    (2, 4),
+    (3, 4),
+    (0, 5),
+    (1, 5),
+    (2, 5),
+    (3, 5),
+];
+const FOUR_BY_ONE: [(usize, usize); 4] = [(0, 4), (1, 4), (2, 4), (3, 4)];
+/// All pairs among rows.
+const AMONG_FOUR: [(usize, usize); 6] = [(0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3)];
+const AMONG_THREE: [(usize, usize); 3] = [(0, 1), (0, 2), (1, 2)];
+const AMONG_TWO: [(usize, usize); 1] = [(0, 1)];
+
+impl Op for AddBlock<'_, '_> {
+    type Output = ();
+
+    /// Four rows at a time: the pairs among them, and with all rows behind them.
+    #[inline(always)]
+    fn run<S: Simd>(mut self, simd: S) {
+        let n = self.rows.len();
+        for i in (0..n).step_by(4) {
+            match n - i {
+                1 => {}
+                2 => self.add(simd, [i, i + 1], AMONG_TWO),
+                3 => self.add(simd, [i, i + 1, i + 2], AMONG_THREE),
+                _ => {
+                    let [a, b, c, d] = [i, i + 1, i + 2, i + 3];
+                    self.add(simd, [a, b, c, d], AMONG_FOUR);
+                    for j in (i + 4..n).step_by(2) {
+                        match n - j {
+                            1 => self.add(simd, [a, b, c, d, j], FOUR_BY_ONE),
+                            _ => self.add(simd, [a, b, c, d, j, j + 1], FOUR_BY_TWO),
+                        }
+                    }
+                }
             }
         }
+        self.ahead.rest(simd);
     }
-    // Not `map`, which is a call that is not compiled for `S`.
-    let mut folded = [[0.0; B]; A];
-    for (folded, sums) in folded.iter_mut().zip(&sums) {
-        for (folded, lanes) in folded.iter_mut().zip(sums) {
-            *folded = fold(simd.lanes64(*lanes));
+}
+
+impl AddBlock<'_, '_> {
+    /// Adds the distances of `pairs` of the rows `at`.
+    #[inline(always)]
+    fn add<S: Simd, const R: usize, const P: usize>(
+        &mut self,
+        simd: S,
+        at: [usize; R],
+        pairs: [(usize, usize); P],
+    ) {
+        self.ahead.next_row(simd);
+        let mut rows = [&self.rows[0]; R];
+        for (row, at) in rows.iter_mut().zip(at) {
+            *row = &self.rows[at];
         }
+        let sums = squared_distances(simd, rows, pairs);
+        for ((i, j), sum) in pairs.into_iter().zip(sums) {
+            let sum = match (LEAST..f64::INFINITY).contains(&sum) {
+                true => sum,
+                false => exactly(rows[i], rows[j]),
+            };
+            self.pairs[pair(self.rows.len(), at[i], at[j])] += sum;
+        }
+    }
+}
+
+/// The squared distances of pairs of rows over one block, from f32.
+#[inline(always)]
+fn squared_distances<S: Simd, const R: usize, const P: usize>(
+    simd: S,
+    rows: [&[f32; BLOCK]; R],
+    pairs: [(usize, usize); P],
+) -> [f64; P] {
+    // Loops and not `map`, which is a call that is not compiled for `S`.
+    let mut sixteens: [&[S::F32x16]; R] = [&[]; R];
+    for (sixteens, row) in sixteens.iter_mut().zip(rows) {
+        *sixteens = simd.f32x16s(row);
+    }
+    let mut sums = [simd.zero16(); P];
+    for part in 0..S::PARTS {
+        // One loop for all parts: side by side the compiler keeps sums of one in registers that another needs.
+        let part = black_box(part) % S::PARTS;
+        let mut lanes = [simd.splat(0.0); P];
+        for c in 0..BLOCK / LANES {
+            let mut values = [simd.splat(0.0); R];
+            for (value, sixteens) in values.iter_mut().zip(sixteens) {
+                *value = sixteens[c].as_ref()[part];
+            }
+            for (lanes, (i, j)) in lanes.iter_mut().zip(pairs) {
+                let difference = simd.sub(values[i], values[j]);
+                *lanes = simd.add(*lanes, simd.mul(difference, difference));
+            }
+        }
+        for (sum, lanes) in sums.iter_mut().zip(lanes) {
+            sum.as_mut()[part] = lanes;
+        }
+    }
+    let mut folded = [0.0; P];
+    for (folded, sum) in folded.iter_mut().zip(sums) {
+        *folded = simd.fold16(sum);
     }
     folded
 }
 
-/// The sum of eight lanes.
-#[inline(always)]
-fn fold(l: [f64; LANES]) -> f64 {
-    ((l[0] + l[4]) + (l[2] + l[6])) + ((l[1] + l[5]) + (l[3] + l[7]))
+/// The squared distance of two rows over one block, from f64.
+#[cold]
+fn exactly(a: &[f32; BLOCK], b: &[f32; BLOCK]) -> f64 {
+    dispatch(Exactly(a, b))
+}
+
+struct Exactly<'a>(&'a [f32; BLOCK], &'a [f32; BLOCK]);
+
+impl Op for Exactly<'_> {
+    type Output = f64;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) -> f64 {
+        let Self(a, b) = self;
+        let (eights, others) = (
+            a.as_chunks::<EXACT_LANES>().0,
+            b.as_chunks::<EXACT_LANES>().0,
+        );
+        let mut lanes = [0.0_f64; EXACT_LANES];
+        for (x, y) in eights.iter().zip(others) {
+            for k in 0..EXACT_LANES {
+                let difference = f64::from(x[k]) - f64::from(y[k]);
+                lanes[k] += difference * difference;
+            }
+        }
+        fold(lanes)
+    }
+}
+
+/// [`AddBlock`] with f64 in every block.
+struct AddExactly<'a, 'v> {
+    rows: &'a [[f32; BLOCK]],
+    ahead: &'a mut Ahead<'v>,
+    pairs: &'a mut [f64],
+}
+
+impl Op for AddExactly<'_, '_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let mut sums = self.pairs.iter_mut();
+        for (i, row) in self.rows.iter().enumerate() {
+            self.ahead.next_row(simd);
+            for (other, sum) in self.rows[i + 1..].iter().zip(&mut sums) {
+                *sum += Exactly(row, other).run(simd);
+            }
+        }
+        self.ahead.rest(simd);
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::source::VectorSource;
+    use crate::tiles::TILE;
 
     #[test]
     fn distances_agree_with_the_definition_over_several_segments() {
@@ -188,10 +279,103 @@ mod tests {
         }
     }
 
+    /// The distance in f64, in the order of the coordinates.
+    fn plain(a: &[f32], b: &[f32]) -> f64 {
+        let pairs = a.iter().zip(b);
+        pairs
+            .map(|(a, b)| (f64::from(*a) - f64::from(*b)).powi(2))
+            .sum()
+    }
+
+    fn close(found: f64, expected: f64, relative: f64) -> bool {
+        (found - expected).abs() <= relative * expected
+    }
+
+    fn numbers(seed: usize, len: usize) -> Vec<f32> {
+        let mut state = seed as u32;
+        let mut next = || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            state as i32 as f32 / 2_147_483_648.0
+        };
+        (0..len).map(|_| next()).collect()
+    }
+
+    /// Every number of rows has its own tiles of pairs, and every scale its own arithmetic: the smallest and
+    /// largest values, what is left of squares near 2⁻¹⁰⁰ and below f32, and rows that share a large offset.
     #[test]
-    fn the_largest_values_do_not_overflow() {
-        let (a, b) = (vec![f32::MAX; 3], vec![f32::MIN; 3]);
-        let inputs = Inputs::new([&a as &dyn VectorSource, &b].into_iter()).unwrap();
-        assert!(Distances::compute(&inputs).unwrap().get(1, 0).is_finite());
+    fn distances_are_right_for_every_number_of_rows_and_every_scale() {
+        let scales = [
+            1.0, 1e-45, 1e-40, 1e-25, 3e-20, 1e-17, 1e-15, 1e-10, 1e10, 1e18, 3e19, 1e25, 3e38,
+        ];
+        for n in 2..=21 {
+            let vector = |i: usize| -> Vec<f32> {
+                let scale = scales[i % scales.len()];
+                let numbers = numbers(i, 2 * BLOCK + 9);
+                // Rows with the same scale in different blocks only.
+                let at = |k: usize| scale * if k / BLOCK == i % 3 { 1.0 } else { 0.25 };
+                (numbers.iter().enumerate())
+                    .map(|(k, x)| at(k) * x)
+                    .collect()
+            };
+            let vectors: Vec<Vec<f32>> = (0..n).map(vector).collect();
+            let inputs = Inputs::new(vectors.iter().map(|v| v as &dyn VectorSource)).unwrap();
+            let distances = Distances::compute(&inputs).unwrap();
+            let exact = Distances::exact(&inputs).unwrap();
+            for (i, a) in vectors.iter().enumerate() {
+                for (j, b) in vectors.iter().enumerate() {
+                    let expected = plain(a, b);
+                    let (found, exact) = (distances.get(i, j), exact.get(i, j));
+                    assert!(
+                        close(found, expected, 1.3e-6),
+                        "{n}: {i}, {j}: {found}, {expected}"
+                    );
+                    assert!(
+                        close(exact, expected, 1e-13),
+                        "{n}: {i}, {j}: {exact}, {expected}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn neither_the_largest_nor_the_smallest_differences_are_lost() {
+        let distance = |x: f32, y: f32, len: usize| {
+            let (a, b) = (vec![x; len], vec![y; len]);
+            let inputs = Inputs::new([&a as &dyn VectorSource, &b].into_iter()).unwrap();
+            Distances::compute(&inputs).unwrap().get(1, 0)
+        };
+        for (x, y) in [
+            (f32::MAX, f32::MIN),
+            (f32::MAX, 0.0),
+            (1e-45, 0.0),
+            (f32::MIN_POSITIVE, 1e-45),
+            (1.0, 1.0 + f32::EPSILON),
+        ] {
+            for len in [1, 3, BLOCK, 3 * BLOCK + 1] {
+                let expected = len as f64 * (f64::from(x) - f64::from(y)).powi(2);
+                let found = distance(x, y, len);
+                assert!(
+                    close(found, expected, 1e-12),
+                    "{x} {y} {len}: {found}, {expected}"
+                );
+            }
+        }
+        assert_eq!(distance(7.5, 7.5, 1000).to_bits(), 0.0_f64.to_bits());
+    }
+
+    /// The bound of the module's documentation, where rounding has one direction: terms that all round up.
+    #[test]
+    fn a_block_stays_within_the_bound_of_its_lanes() {
+        for seed in 0..200 {
+            let a: Vec<f32> = numbers(seed, BLOCK).iter().map(|x| x.abs()).collect();
+            let b: Vec<f32> = numbers(seed + 999, BLOCK)
+                .iter()
+                .map(|x| -x.abs())
+                .collect();
+            let inputs = Inputs::new([&a as &dyn VectorSource, &b].into_iter()).unwrap();
+            let found = Distances::compute(&inputs).unwrap().get(0, 1);
+            assert!(close(found, plain(&a, &b), 20.0 / 16_777_216.0), "{seed}");
+        }
     }
 }

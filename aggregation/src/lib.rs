@@ -11,7 +11,7 @@
 //! - All arithmetic is IEEE-754 addition, subtraction, multiplication, division, square root and
 //!   comparison; there is no fused multiply-add and no call into libm.
 //! - Sums over contributors run in f64, in the stated order of the rule, and are rounded to f32 once.
-//! - Sums over coordinates (distances) have a fixed shape, see [`distances`].
+//! - Sums over coordinates (distances, norms) have a fixed shape, see [`distances`].
 //! - `-0.0` is read as `+0.0`; NaN and infinities are refused with contributor and coordinate.
 //! - Ties go to the lower index. The caller brings the updates into a canonical order.
 //!
@@ -85,7 +85,9 @@ pub mod simd;
 mod sink;
 mod source;
 mod subsets;
+mod sums;
 mod tiles;
+mod weighted;
 
 pub use aggregate::{
     Report, ServerStep, Update, aggregate, aggregate_optimized, aggregate_pipeline,

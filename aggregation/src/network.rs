@@ -13,7 +13,7 @@
 use std::ops::Range;
 
 use crate::simd::{Op, Simd, dispatch};
-use crate::tiles::BLOCK;
+use crate::tiles::{Ahead, BLOCK};
 
 /// Most rows that are sorted in registers: as many as AVX2 has.
 const GROUP: usize = 16;
@@ -34,6 +34,16 @@ struct Comparator {
     low: u32,
     high: u32,
     keep: Keep,
+}
+
+/// What is made of the sorted values of every coordinate.
+pub(crate) trait Finish {
+    /// Whether the ranks that [`of`](Self::of) asks for follow from `n` alone. Then the compiler knows them: values stay in
+    /// registers, and what nothing depends on is not computed.
+    const KNOWN_RANKS: bool;
+
+    /// One value for some coordinates; `rank(0)` to `rank(n - 1)` are theirs in ascending order, those that are wanted.
+    fn of<S: Simd>(&self, simd: S, n: usize, rank: impl Fn(usize) -> S::F32) -> S::F32;
 }
 
 /// Brings the wanted ranks of n rows into their places; the other rows end up unspecified.
@@ -71,12 +81,29 @@ impl SelectionNetwork {
     /// Runs the network on `rows`, every coordinate on its own.
     ///
     /// Values must be ordered by `<` alone: no NaN, no negative zero.
-    pub(crate) fn apply(&self, rows: &mut [[f32; BLOCK]]) {
+    pub(crate) fn sort(&self, rows: &mut [[f32; BLOCK]], ahead: &mut Ahead<'_>) {
         for group in rows.chunks_mut(GROUP) {
-            dispatch(SortGroup(group));
+            dispatch(SortGroup(group, ahead, Keeping));
         }
         if !self.merges.is_empty() {
             dispatch(Merge(&self.merges, rows));
+        }
+    }
+
+    /// The same, and then `finish` of every coordinate. Leaves `rows` unspecified.
+    pub(crate) fn finish<F: Finish>(
+        &self,
+        rows: &mut [[f32; BLOCK]],
+        ahead: &mut Ahead<'_>,
+        finish: F,
+        out: &mut [f32; BLOCK],
+    ) {
+        match rows.len() {
+            ..=GROUP => dispatch(SortGroup(rows, ahead, Finishing(finish, out))),
+            _ => {
+                self.sort(rows, ahead);
+                dispatch(FinishRows(rows, finish, out));
+            }
         }
     }
 }
@@ -138,31 +165,94 @@ impl<const N: usize> Unrolled<N> {
     };
 }
 
-/// Sorts at most [`GROUP`] rows completely.
-struct SortGroup<'a>(&'a mut [[f32; BLOCK]]);
+/// What happens to the sorted columns of at most [`GROUP`] rows.
+trait Sorted {
+    fn take<S: Simd, const N: usize>(
+        &mut self,
+        simd: S,
+        rows: &mut [[f32; BLOCK]; N],
+        column: usize,
+        values: [S::F32; N],
+    );
+}
 
-impl Op for SortGroup<'_> {
+/// They become the rows.
+struct Keeping;
+
+impl Sorted for Keeping {
+    #[inline(always)]
+    fn take<S: Simd, const N: usize>(
+        &mut self,
+        simd: S,
+        rows: &mut [[f32; BLOCK]; N],
+        column: usize,
+        values: [S::F32; N],
+    ) {
+        for (row, sorted) in rows.iter_mut().zip(values) {
+            simd.f32s_mut(row)[column] = sorted;
+        }
+    }
+}
+
+/// Something is made of them.
+struct Finishing<'a, F>(F, &'a mut [f32; BLOCK]);
+
+impl<F: Finish> Sorted for Finishing<'_, F> {
+    #[inline(always)]
+    fn take<S: Simd, const N: usize>(
+        &mut self,
+        simd: S,
+        rows: &mut [[f32; BLOCK]; N],
+        column: usize,
+        values: [S::F32; N],
+    ) {
+        let Self(finish, out) = self;
+        let result = match F::KNOWN_RANKS {
+            true => finish.of(simd, N, |rank| values[rank]),
+            false => {
+                // An array that is indexed by a variable would lie in memory, while it is sorted too.
+                Keeping.take(simd, rows, column, values);
+                finish.of(simd, N, |rank| simd.f32s(&rows[rank])[column])
+            }
+        };
+        simd.f32s_mut(out)[column] = result;
+    }
+}
+
+/// Sorts at most [`GROUP`] rows completely.
+struct SortGroup<'a, 'v, T>(&'a mut [[f32; BLOCK]], &'a mut Ahead<'v>, T);
+
+impl<T: Sorted> Op for SortGroup<'_, '_, T> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
+        let Self(rows, ahead, sorted) = self;
         macro_rules! sizes {
             ($($n:literal)*) => {
-                match self.0.len() {
-                    $($n => sort::<S, $n>(simd, self.0.first_chunk_mut()),)*
+                match rows.len() {
+                    $($n => sort::<S, T, $n>(simd, rows.first_chunk_mut(), ahead, sorted),)*
                     _ => {}
                 }
             };
         }
-        sizes!(2 3 4 5 6 7 8 9 10 11 12 13 14 15 16)
+        sizes!(1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16)
     }
 }
 
 #[inline(always)]
-fn sort<S: Simd, const N: usize>(simd: S, rows: Option<&mut [[f32; BLOCK]; N]>) {
+fn sort<S: Simd, T: Sorted, const N: usize>(
+    simd: S,
+    rows: Option<&mut [[f32; BLOCK]; N]>,
+    ahead: &mut Ahead<'_>,
+    mut sorted: T,
+) {
     let Some(rows) = rows else { return };
     let columns = simd.f32s(&rows[0]).len();
     for c in 0..columns {
+        if c % (columns / GROUP) == 0 {
+            ahead.next_row(simd);
+        }
         let mut v: [S::F32; N] = std::array::from_fn(|i| simd.f32s(&rows[i])[c]);
         macro_rules! comparators {
             ($($at:literal)*) => {$(
@@ -177,8 +267,21 @@ fn sort<S: Simd, const N: usize>(simd: S, rows: Option<&mut [[f32; BLOCK]; N]>) 
             32 33 34 35 36 37 38 39 40 41 42 43 44 45 46 47 48 49 50 51 52 53 54 55 56 57 58 59 60
             61 62
         );
-        for (row, sorted) in rows.iter_mut().zip(v) {
-            simd.f32s_mut(row)[c] = sorted;
+        sorted.take(simd, rows, c, v);
+    }
+}
+
+/// `finish` of sorted rows.
+struct FinishRows<'a, F>(&'a [[f32; BLOCK]], F, &'a mut [f32; BLOCK]);
+
+impl<F: Finish> Op for FinishRows<'_, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let Self(rows, finish, out) = self;
+        for (c, out) in simd.f32s_mut(out).iter_mut().enumerate() {
+            *out = finish.of(simd, rows.len(), |rank| simd.f32s(&rows[rank])[c]);
         }
     }
 }
@@ -220,6 +323,18 @@ impl Op for Merge<'_> {
 mod tests {
     use super::*;
 
+    /// The value of one rank.
+    struct Pick(usize);
+
+    impl Finish for Pick {
+        const KNOWN_RANKS: bool = false;
+
+        #[inline(always)]
+        fn of<S: Simd>(&self, _: S, _: usize, rank: impl Fn(usize) -> S::F32) -> S::F32 {
+            rank(self.0)
+        }
+    }
+
     /// By the zero-one principle a network that sorts all vectors of zeros and ones sorts everything.
     #[test]
     fn every_network_selects_all_zero_one_vectors() {
@@ -235,7 +350,12 @@ mod tests {
                     let bit = |i: usize, k: usize| ((first + k) >> i & 1) as f32;
                     let mut rows: Vec<[f32; BLOCK]> =
                         (0..n).map(|i| std::array::from_fn(|k| bit(i, k))).collect();
-                    network.apply(&mut rows);
+                    let mut picked = [0.0; BLOCK];
+                    let middle = (wanted.start + wanted.end - 1) / 2;
+                    let mut copy = rows.clone();
+                    network.finish(&mut copy, &mut Ahead::none(), Pick(middle), &mut picked);
+                    network.sort(&mut rows, &mut Ahead::none());
+                    assert_eq!(picked, rows[middle], "n {n}, vectors from {first}");
                     for rank in wanted.clone() {
                         let expected: [f32; BLOCK] = std::array::from_fn(|k| {
                             let zeros = (0..n).filter(|&i| bit(i, k) == 0.0).count();
@@ -291,7 +411,7 @@ mod tests {
                 let mut rows: Vec<[f32; BLOCK]> = (0..n)
                     .map(|i| std::array::from_fn(|k| value(i, k)))
                     .collect();
-                network.apply(&mut rows);
+                network.sort(&mut rows, &mut Ahead::none());
                 for k in 0..BLOCK {
                     let mut expected: Vec<f32> = (0..n).map(|i| value(i, k)).collect();
                     expected.sort_by(f32::total_cmp);

@@ -5,7 +5,7 @@ use crate::aggregate::Plan;
 use crate::error::AggregationError;
 use crate::pre::Rows;
 use crate::rule::Rule;
-use crate::tiles::BLOCK;
+use crate::tiles::{Ahead, BLOCK};
 
 pub mod bulyan;
 pub mod caf;
@@ -24,10 +24,11 @@ pub mod trimmed_mean;
 
 /// A rule that treats every coordinate on its own.
 pub(crate) trait Kernel: Sync {
-    /// Reduces one block, n rows of [`BLOCK`] coordinates, to one row. May use `rows` as scratch.
+    /// Reduces one block, n rows of [`BLOCK`] coordinates, to one row. May use `rows` as scratch, and asks for what is
+    /// [`Ahead`] in the meantime.
     ///
     /// Values are finite and have no negative zero; rows come in the order of the updates.
-    fn reduce(&self, rows: &mut [[f32; BLOCK]], out: &mut [f32; BLOCK]);
+    fn reduce(&self, rows: &mut [[f32; BLOCK]], ahead: &mut Ahead<'_>, out: &mut [f32; BLOCK]);
 }
 
 /// Measures the rows as the rule asks and says what the last pass has to do. The numbers have been

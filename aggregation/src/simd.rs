@@ -22,7 +22,9 @@ macro_rules! views {
     ($width:literal) => {
         type F32 = [f32; $width];
         type F64 = [f64; $width / 2];
-        type F64x8 = [Self::F64; 16 / $width];
+        type F32x16 = [Self::F32; 16 / $width];
+
+        const PARTS: usize = 16 / $width;
 
         #[inline(always)]
         fn f32s(self, block: &[f32; BLOCK]) -> &[Self::F32] {
@@ -35,35 +37,23 @@ macro_rules! views {
         }
 
         #[inline(always)]
-        fn f64x8s(self, block: &[f64; BLOCK]) -> &[Self::F64x8] {
+        fn f32x16s(self, block: &[f32; BLOCK]) -> &[Self::F32x16] {
             block.as_chunks().0.as_chunks().0
         }
 
         #[inline(always)]
-        fn zero64x8(self) -> Self::F64x8 {
-            [[0.0; $width / 2]; 16 / $width]
+        fn zero16(self) -> Self::F32x16 {
+            [[0.0; $width]; 16 / $width]
         }
 
         #[inline(always)]
-        fn zip64x8(
-            self,
-            a: Self::F64x8,
-            b: Self::F64x8,
-            f: impl Fn(Self::F64, Self::F64) -> Self::F64,
-        ) -> Self::F64x8 {
-            std::array::from_fn(|k| f(a[k], b[k]))
+        fn splat(self, x: f32) -> Self::F32 {
+            [x; $width]
         }
 
         #[inline(always)]
         fn splat64(self, x: f64) -> Self::F64 {
             [x; $width / 2]
-        }
-
-        #[inline(always)]
-        fn lanes64(self, x: Self::F64x8) -> [f64; 8] {
-            let mut lanes = [0.0; 8];
-            lanes.copy_from_slice(x.as_flattened());
-            lanes
         }
     };
 }
@@ -111,24 +101,31 @@ impl Level {
         Self::ALL.into_iter().filter(|level| level.is_available())
     }
 
-    /// The one in use: the widest that is available and not above the [cap](limit).
+    /// The one in use: the widest that is available and not above the [limit].
     pub fn current() -> Self {
-        let cap = usize::from(CAP.load(Ordering::Relaxed));
-        let allowed = Self::ALL.into_iter().take(cap + 1).rev();
-        allowed
-            .into_iter()
-            .find(|level| level.is_available())
-            .unwrap_or(Self::Portable)
+        let chosen = usize::from(CURRENT.load(Ordering::Relaxed));
+        match Self::ALL.get(chosen) {
+            Some(level) => *level,
+            None => choose(Self::Avx512),
+        }
     }
 }
 
-/// Position in [`Level::ALL`] of the widest instruction set to use.
-static CAP: AtomicU8 = AtomicU8::new(u8::MAX);
+/// Position in [`Level::ALL`] of the one in use, or beyond it when none was chosen yet: kernels ask for every
+/// block, and asking the processor takes longer.
+static CURRENT: AtomicU8 = AtomicU8::new(u8::MAX);
 
 /// Lets the whole process use no instruction set above `level`. Changes speed, never a result: for
 /// tests and measurements.
 pub fn limit(level: Level) {
-    CAP.store(level as u8, Ordering::Relaxed);
+    choose(level);
+}
+
+fn choose(most: Level) -> Level {
+    let widest = Level::available().take_while(|level| *level <= most).last();
+    let chosen = widest.unwrap_or(Level::Portable);
+    CURRENT.store(chosen as u8, Ordering::Relaxed);
+    chosen
 }
 
 /// A kernel: the same source for every instruction set.
@@ -152,7 +149,7 @@ fn run<O: Op>(level: Level, op: O) -> O::Output {
     }
 }
 
-/// Does `steps` rounds of `sum += (x - y)²` in f64 with all numbers in registers, and gives how
+/// Does `steps` rounds of `sum += (x - y)²` in f32 with all numbers in registers, and gives how
 /// many there were: the limit of the [distances](crate::distances), for whoever has a clock.
 #[doc(hidden)]
 pub fn difference_squares(steps: usize) -> u64 {
@@ -166,21 +163,21 @@ impl Op for DifferenceSquares {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) -> Self::Output {
-        let step = simd.splat64(1e-3);
-        let ys = [0.1, 0.2, 0.3, 0.4].map(|y| simd.splat64(y));
-        let mut xs = [1.0, 2.0].map(|x| simd.splat64(x));
-        let mut sums = [[simd.splat64(0.0); 4]; 2];
+        let step = simd.splat(1e-3);
+        let ys = [0.1, 0.2, 0.3, 0.4].map(|y| simd.splat(y));
+        let mut xs = [1.0, 2.0].map(|x| simd.splat(x));
+        let mut sums = [[simd.splat(0.0); 4]; 2];
         for _ in 0..self.0 {
             for (x, sums) in xs.iter_mut().zip(&mut sums) {
                 for (sum, y) in sums.iter_mut().zip(ys) {
-                    let difference = simd.sub64(*x, y);
-                    *sum = simd.add64(*sum, simd.mul64(difference, difference));
+                    let difference = simd.sub(*x, y);
+                    *sum = simd.add(*sum, simd.mul(difference, difference));
                 }
-                *x = simd.add64(*x, step);
+                *x = simd.add(*x, step);
             }
         }
         std::hint::black_box(sums);
-        let lanes = size_of::<S::F64>() / size_of::<f64>();
+        let lanes = size_of::<S::F32>() / size_of::<f32>();
         (8 * lanes * self.0) as u64
     }
 }
@@ -192,18 +189,39 @@ pub(crate) trait Simd: Copy {
     type F32: Copy;
     /// Half as many f64, `[f64; W / 2]`.
     type F64: Copy + AsRef<[f64]>;
-    /// Eight f64, as several `F64` or one: for sums whose lanes are part of the specification.
-    type F64x8: Copy;
+    /// Sixteen f32, as `PARTS` vectors: for sums whose lanes are part of the specification.
+    type F32x16: Copy + AsRef<[Self::F32]> + AsMut<[Self::F32]>;
+
+    /// Vectors of sixteen f32.
+    const PARTS: usize;
 
     /// A block as vectors.
     fn f32s(self, block: &[f32; BLOCK]) -> &[Self::F32];
     /// A block as vectors.
     fn f32s_mut(self, block: &mut [f32; BLOCK]) -> &mut [Self::F32];
+    /// A block in sixteens.
+    fn f32x16s(self, block: &[f32; BLOCK]) -> &[Self::F32x16];
+    /// Sixteen zeros.
+    fn zero16(self) -> Self::F32x16;
+    /// The sum of the sixteen lanes: lane l and lane l + 8 are added in f32, the eight sums are [folded](crate::sums::fold) in
+    /// f64.
+    fn fold16(self, x: Self::F32x16) -> f64;
 
+    /// Brings the cache line of a number into the second-level cache, or does nothing.
+    fn prefetch(self, x: &f32);
+
+    /// `x` in every lane.
+    fn splat(self, x: f32) -> Self::F32;
     /// The smaller one, where neither is NaN and zeros have the same sign.
     fn min(self, a: Self::F32, b: Self::F32) -> Self::F32;
     /// The larger one, where neither is NaN and zeros have the same sign.
     fn max(self, a: Self::F32, b: Self::F32) -> Self::F32;
+    /// `a + b`.
+    fn add(self, a: Self::F32, b: Self::F32) -> Self::F32;
+    /// `a - b`.
+    fn sub(self, a: Self::F32, b: Self::F32) -> Self::F32;
+    /// `a * b`.
+    fn mul(self, a: Self::F32, b: Self::F32) -> Self::F32;
 
     /// The f32 as f64, lower lanes first. Exact.
     fn widen(self, x: Self::F32) -> [Self::F64; 2];
@@ -214,23 +232,8 @@ pub(crate) trait Simd: Copy {
     fn splat64(self, x: f64) -> Self::F64;
     /// `a + b`.
     fn add64(self, a: Self::F64, b: Self::F64) -> Self::F64;
-    /// `a - b`.
-    fn sub64(self, a: Self::F64, b: Self::F64) -> Self::F64;
     /// `a * b`.
     fn mul64(self, a: Self::F64, b: Self::F64) -> Self::F64;
     /// `a / b`.
     fn div64(self, a: Self::F64, b: Self::F64) -> Self::F64;
-    /// A block in eights.
-    fn f64x8s(self, block: &[f64; BLOCK]) -> &[Self::F64x8];
-    /// Eight zeros.
-    fn zero64x8(self) -> Self::F64x8;
-    /// `f` of each vector of `a` and `b`.
-    fn zip64x8(
-        self,
-        a: Self::F64x8,
-        b: Self::F64x8,
-        f: impl Fn(Self::F64, Self::F64) -> Self::F64,
-    ) -> Self::F64x8;
-    /// The eight lanes.
-    fn lanes64(self, x: Self::F64x8) -> [f64; 8];
 }

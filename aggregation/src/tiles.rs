@@ -3,9 +3,9 @@
 //!
 //! A vector is cut into **tiles** of [`TILE`] coordinates. A tile is computed by one thread from
 //! start to end and its outcome is taken in tile order, so the schedule cannot change a result.
-//! Inside a tile the updates are read in **spans** (as long as fits [`SPAN_BYTES`]) and brought,
-//! checked, into a compact **block** of n rows by [`BLOCK`] coordinates that stays in cache while a
-//! rule works on it. What a tile leaves behind (output, or partial distances) lies in its **slot**;
+//! Inside a tile the updates are read in **spans** (as long as fits [`SPAN_BYTES`]): a weighted sum works on these, and
+//! for everything else they are brought, checked, into a compact **block** of n rows by [`BLOCK`] coordinates that stays
+//! in cache while a rule works on it. What a tile leaves behind (output, or partial distances) lies in its **slot**;
 //! as many slots are used as fit [`WINDOW_BYTES`], and while one half of them is computed the other is
 //! taken.
 //!
@@ -14,27 +14,27 @@
 //!
 //! - the span: `n * 4 * span` bytes, at most max([`SPAN_BYTES`], 1 KiB * n) = 1 MiB at n = 1024; it is
 //!   not touched where the updates lie in memory as f32 anyway;
-//! - the block: 1 KiB * n as f32 (1 MiB at n = 1024), twice that as f64 (for distances);
+//! - the block: 1 KiB * n (1 MiB at n = 1024);
 //! - one tile of the base model (16 KiB);
 //!
 //! and a slot is one tile of output (16 KiB; three with an optimiser's state), or the n(n-1)/2 partial
 //! distances as f64 (4 MiB at n = 1024). Distances need two more sums of n(n-1)/2 f64 (8 MiB) and a
-//! sorting network has at most 20,031 comparators of 12 bytes. So the whole is below 40 MiB plus 3 MiB
+//! sorting network has at most 20,031 comparators of 12 bytes. So the whole is below 40 MiB plus 2 MiB
 //! a thread at n = 1024, and at n = 32 it is 2 MiB plus 0.4 MiB a thread.
 //!
 //! Where [pre-aggregators](crate::pre) mix the updates there is a second block for the mixed rows, of
-//! the same size at most, and the coefficients are at most n² pairs of 16 bytes (16 MiB at n = 1024,
+//! the same size at most, and the coefficients are at most n² of 10 bytes (10 MiB at n = 1024,
 //! twice that between two passes, when there are no slots).
 
 use std::ops::Range;
-use std::sync::{Mutex, PoisonError};
-
-use rayon::prelude::*;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use crate::error::{AggregationError, Origin};
 use crate::mixing::Mixing;
 use crate::simd::{Op, Simd, dispatch};
 use crate::source::VectorSource;
+use crate::weighted::WeightedMean;
 
 /// Most updates that one aggregation takes: the buffers are laid out for it, and the n² distances
 /// of a round stay small.
@@ -52,8 +52,7 @@ const SPAN_BYTES: usize = 256 * 1024;
 /// Bytes of all slots together.
 const WINDOW_BYTES: usize = 32 * 1024 * 1024;
 
-/// Slots per thread: half of them are in flight at a time, enough that threads seldom wait for the
-/// slowest.
+/// Slots per thread: enough that threads seldom wait for the slowest.
 const SLOTS_PER_THREAD: usize = 32;
 
 /// The rows of one pass: updates, checked to have the same length, with the index each is known by;
@@ -183,43 +182,106 @@ impl<'a> Inputs<'a> {
         (fits / BLOCK * BLOCK).clamp(BLOCK, TILE)
     }
 
-    /// Calls `work` for each block of `tile` in order, with n full rows and the coordinates they
-    /// stand for. Rows beyond the end of the vector are padded with zero.
-    pub(crate) fn for_each_block<T: From<f32> + Into<f64> + Copy>(
+    /// Calls `work` for each span of `tile` in order, with a slice of every update and the coordinates they
+    /// stand for: of the update itself where it lies in memory (then up to its end), else of `raw`. Nothing is checked.
+    fn for_each_span(
         &self,
         tile: Range<usize>,
-        scratch: &mut Scratch<T>,
-        mut work: impl FnMut(&mut [[T; BLOCK]], Range<usize>),
+        raw: &mut [f32],
+        mut work: impl FnMut(&[&[f32]], Range<usize>) -> Result<(), AggregationError>,
     ) -> Result<(), AggregationError> {
         let span = self.span();
-        let Scratch { raw, block, mixed } = scratch;
         for start in tile.clone().step_by(span) {
-            let end = tile.end.min(start + span);
+            let part = start..tile.end.min(start + span);
+            let mut values = Vec::with_capacity(self.sources.len());
             for ((index, source), row) in self.sources.iter().zip(raw.chunks_exact_mut(span)) {
-                if source.as_slice().is_none() {
-                    let read = source.read(start, &mut row[..end - start]);
-                    read.map_err(|error| error.in_update(*index))?;
-                }
+                values.push(match source.as_slice() {
+                    Some(all) => &all[start..],
+                    None => {
+                        let row = &mut row[..part.len()];
+                        let read = source.read(start, row);
+                        read.map_err(|error| error.in_update(*index))?;
+                        &*row
+                    }
+                });
             }
-            for from in (start..end).step_by(BLOCK) {
-                let part = from..end.min(from + BLOCK);
-                for (i, (index, source)) in self.sources.iter().enumerate() {
-                    let values = match source.as_slice() {
-                        Some(all) => &all[part.clone()],
-                        None => &raw[i * span + from - start..][..part.len()],
-                    };
-                    fill_row(values, &mut block[i]).map_err(|at| AggregationError::NonFinite {
-                        origin: Origin::Update(*index),
-                        coordinate: from + at,
-                        value: values[at],
-                    })?;
+            work(&values, part)?;
+        }
+        Ok(())
+    }
+
+    /// Calls `work` for each block of `tile` in order, with n full rows and the coordinates they
+    /// stand for. Rows beyond the end of the vector are padded with zero.
+    pub(crate) fn for_each_block(
+        &self,
+        tile: Range<usize>,
+        scratch: &mut Scratch,
+        mut work: impl FnMut(&mut [[f32; BLOCK]], &mut Ahead<'_>, Range<usize>),
+    ) -> Result<(), AggregationError> {
+        let Scratch { raw, block, mixed } = scratch;
+        self.for_each_span(tile, raw, |values, part| {
+            for from in (0..part.len()).step_by(BLOCK) {
+                let within = from..part.len().min(from + BLOCK);
+                let finite = dispatch(FillBlock {
+                    values,
+                    within: within.clone(),
+                    block,
+                });
+                if !finite {
+                    self.finite(values, &part)?;
                 }
+                let coordinates = part.start + within.start..part.start + within.end;
+                let mut ahead = Ahead::new(values, within.end);
                 match &self.mixing {
                     Some(mixing) => {
-                        mixing.apply(block, mixed);
-                        work(mixed, part);
+                        mixing.apply(block, &mut ahead, mixed);
+                        work(mixed, &mut ahead, coordinates);
                     }
-                    None => work(block, part),
+                    None => work(block, &mut ahead, coordinates),
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// `Σ weights[i] · update i / total` over `tile`: summed in f64 in the order of the updates and rounded to f32 once. For
+    /// updates that nothing was mixed of; a weight of zero takes part, and hides nothing that is not finite.
+    pub(crate) fn weighted_sum(
+        &self,
+        tile: Range<usize>,
+        scratch: &mut Scratch,
+        weights: &[f64],
+        total: f64,
+        out: &mut [f32],
+    ) -> Result<(), AggregationError> {
+        debug_assert!(self.mixing.is_none() && weights.len() == self.count());
+        let begin = tile.start;
+        self.for_each_span(tile, &mut scratch.raw, |values, part| {
+            let finite = dispatch(WeightedMean {
+                rows: values,
+                weights,
+                total,
+                out: &mut out[part.start - begin..part.end - begin],
+            });
+            match finite {
+                true => Ok(()),
+                false => self.finite(values, &part),
+            }
+        })
+    }
+
+    /// The error for what is not finite in one span: the first block that has such a value, there the first update, and
+    /// of that the first coordinate.
+    fn finite(&self, values: &[&[f32]], part: &Range<usize>) -> Result<(), AggregationError> {
+        for from in (0..part.len()).step_by(BLOCK) {
+            for ((index, _), row) in self.sources.iter().zip(values) {
+                let block = &row[from..part.len().min(from + BLOCK)];
+                if let Some(at) = block.iter().position(|x| !x.is_finite()) {
+                    return Err(AggregationError::NonFinite {
+                        origin: Origin::Update(*index),
+                        coordinate: part.start + from + at,
+                        value: block[at],
+                    });
                 }
             }
         }
@@ -227,23 +289,67 @@ impl<'a> Inputs<'a> {
     }
 }
 
-/// The buffers through which one slot reads its inputs.
-pub(crate) struct Scratch<T> {
-    raw: Vec<f32>,
-    block: Vec<[T; BLOCK]>,
-    /// Empty when rows are updates.
-    mixed: Vec<[T; BLOCK]>,
+/// The block behind the one that is worked on. Whoever works asks for it, row after row while it computes, so that it lies
+/// in cache when it is its turn: memory would stand still otherwise until the block is done, and the processor
+/// until the next one is there. Rows that are read through a buffer lie in cache anyway.
+pub(crate) struct Ahead<'a> {
+    values: &'a [&'a [f32]],
+    from: usize,
 }
 
-impl<T: From<f32> + Copy> Scratch<T> {
+/// Numbers in a cache line.
+pub(crate) const LINE: usize = 64 / size_of::<f32>();
+
+impl<'a> Ahead<'a> {
+    fn new(values: &'a [&'a [f32]], from: usize) -> Self {
+        Self { values, from }
+    }
+
+    /// Nothing to ask for.
+    #[cfg(test)]
+    pub(crate) fn none() -> Self {
+        Self::new(&[], 0)
+    }
+
+    /// Asks for the next row, when there is one.
+    #[inline(always)]
+    pub(crate) fn next_row<S: Simd>(&mut self, simd: S) {
+        if let Some((row, rest)) = self.values.split_first() {
+            self.values = rest;
+            let block = row.get(self.from..).unwrap_or_default();
+            let block = &block[..block.len().min(BLOCK)];
+            for line in block.chunks(LINE) {
+                simd.prefetch(&line[0]);
+            }
+        }
+    }
+
+    /// Asks for the rows that are left.
+    #[inline(always)]
+    pub(crate) fn rest<S: Simd>(&mut self, simd: S) {
+        while !self.values.is_empty() {
+            self.next_row(simd);
+        }
+    }
+}
+
+/// The buffers through which one slot reads its inputs.
+pub(crate) struct Scratch {
+    raw: Vec<f32>,
+    block: Vec<[f32; BLOCK]>,
+    /// Empty when rows are updates.
+    mixed: Vec<[f32; BLOCK]>,
+}
+
+impl Scratch {
     /// Buffers for these inputs. Of sources that lie in memory `raw` is not touched.
     pub(crate) fn new(inputs: &Inputs<'_>) -> Self {
         let n = inputs.sources.len();
         let mixed = inputs.mixing.as_ref().map_or(0, Mixing::count);
         Self {
             raw: vec![0.0; n * inputs.span()],
-            block: vec![[T::from(0.0); BLOCK]; n],
-            mixed: vec![[T::from(0.0); BLOCK]; mixed],
+            block: vec![[0.0; BLOCK]; n],
+            mixed: vec![[0.0; BLOCK]; mixed],
         }
     }
 
@@ -251,27 +357,20 @@ impl<T: From<f32> + Copy> Scratch<T> {
     #[cfg(test)]
     pub(crate) fn size_bytes(inputs: &Inputs<'_>) -> usize {
         let mixed = inputs.mixing.as_ref().map_or(0, Mixing::count);
-        let row = BLOCK * size_of::<T>();
+        let row = BLOCK * size_of::<f32>();
         inputs.sources.len() * (inputs.span() * size_of::<f32>() + row) + mixed * row
     }
 }
 
-/// Copies `values` to the front of `row` and zeroes the rest; `-0.0` becomes `+0.0`, so that
-/// comparisons order all values. `Err` holds the first position that is not finite.
-fn fill_row<T: From<f32> + Copy>(values: &[f32], row: &mut [T; BLOCK]) -> Result<(), usize> {
-    match dispatch(FillRow { values, row }) {
-        true => Ok(()),
-        false => Err(values.iter().position(|x| !x.is_finite()).unwrap_or(0)),
-    }
+/// Copies the part `within` of all rows to the front of the block's rows and zeroes the rest; `-0.0` becomes `+0.0`, so that
+/// comparisons order all values. Says whether all values were finite.
+struct FillBlock<'a> {
+    values: &'a [&'a [f32]],
+    within: Range<usize>,
+    block: &'a mut [[f32; BLOCK]],
 }
 
-/// Whether all values were finite.
-struct FillRow<'a, T> {
-    values: &'a [f32],
-    row: &'a mut [T; BLOCK],
-}
-
-impl<T: From<f32> + Copy> Op for FillRow<'_, T> {
+impl Op for FillBlock<'_> {
     type Output = bool;
 
     /// Plain loops, which the compiler turns into the vectors of each instruction set.
@@ -279,13 +378,16 @@ impl<T: From<f32> + Copy> Op for FillRow<'_, T> {
     fn run<S: Simd>(self, _: S) -> bool {
         const MAGNITUDE: u32 = 0x7fff_ffff;
         const INFINITY: u32 = 0x7f80_0000;
-        let (head, tail) = self.row.split_at_mut(self.values.len());
         let mut bad = 0_u32;
-        for (to, &x) in head.iter_mut().zip(self.values) {
-            bad |= u32::from(x.to_bits() & MAGNITUDE >= INFINITY);
-            *to = T::from(x + 0.0);
+        for (values, row) in self.values.iter().zip(self.block) {
+            let values = &values[self.within.clone()];
+            let (head, tail) = row.split_at_mut(values.len());
+            for (to, &x) in head.iter_mut().zip(values) {
+                bad |= u32::from(x.to_bits() & MAGNITUDE >= INFINITY);
+                *to = x + 0.0;
+            }
+            tail.fill(0.0);
         }
-        tail.fill(T::from(0.0));
         bad == 0
     }
 }
@@ -299,8 +401,11 @@ fn slot_count_for(slot_bytes: usize, threads: usize) -> usize {
     (WINDOW_BYTES / slot_bytes.max(1)).clamp(1, SLOTS_PER_THREAD * threads.max(1))
 }
 
-/// Computes all tiles of a vector of `len` coordinates in parallel, and hands each finished slot to
-/// `take` in tile order: one half of the slots is taken while the other half is computed.
+/// Computes all tiles of a vector of `len` coordinates in parallel, and hands each finished slot to `take` in tile order.
+///
+/// Every thread of the pool computes one tile after the other; tile t lies in slot t modulo their number, and whoever
+/// finishes the tile that is next takes it, and all that wait behind it, while the others go on. So nobody waits for
+/// anybody, except for a slot when one tile is slower than all slots together.
 ///
 /// # Errors
 /// The error of the lowest tile that has one.
@@ -308,54 +413,108 @@ pub(crate) fn walk<S: Send>(
     len: usize,
     slots: &mut [S],
     compute: impl Fn(&mut S, Range<usize>) -> Result<(), AggregationError> + Sync,
-    mut take: impl FnMut(&mut S, Range<usize>) -> Result<(), AggregationError> + Send,
+    take: impl FnMut(&mut S, Range<usize>) -> Result<(), AggregationError> + Send,
 ) -> Result<(), AggregationError> {
-    let tile = |first: usize, k: usize| first + k * TILE..len.min(first + (k + 1) * TILE);
-    let compute_window = |window: &mut [S], first: usize| -> Vec<Result<(), AggregationError>> {
-        let used = (len - first).div_ceil(TILE).min(window.len());
-        window[..used]
-            .par_iter_mut()
-            .with_max_len(1)
-            .enumerate()
-            .map(|(k, slot)| compute(slot, tile(first, k)))
-            .collect()
-    };
-    let mut take_window = |window: &mut [S], first: usize, outcomes: Vec<_>| {
-        for (k, (outcome, slot)) in outcomes.into_iter().zip(window).enumerate() {
-            outcome?;
-            take(slot, tile(first, k))?;
-        }
-        Ok(())
-    };
+    let (tiles, ring) = (len.div_ceil(TILE), slots.len());
+    let range = |tile: usize| tile * TILE..len.min((tile + 1) * TILE);
+    let slots: Vec<Mutex<&mut S>> = slots.iter_mut().map(Mutex::new).collect();
+    let take = Mutex::new(take);
+    let next = AtomicUsize::new(0);
+    let (order, freed) = (Mutex::new(Order::new(ring)), Condvar::new());
 
-    let half = slots.len().div_ceil(2);
-    // With a single slot the other half is empty, and there is nothing to overlap.
-    let (mut next, mut done) = match slots.len() {
-        1 => (slots, &mut [][..]),
-        _ => slots.split_at_mut(half),
+    let work = || {
+        let _guard = StopOnPanic(&order, &freed);
+        loop {
+            let tile = next.fetch_add(1, Ordering::Relaxed);
+            if tile >= tiles {
+                break;
+            }
+            let full = |order: &mut Order| !order.stopped && tile >= order.taken + ring;
+            let wait = freed.wait_while(lock(&order), full);
+            if wait.unwrap_or_else(PoisonError::into_inner).stopped {
+                break;
+            }
+            let outcome = compute(&mut lock(&slots[tile % ring]), range(tile));
+            let mut now = lock(&order);
+            now.finished[tile % ring] = Some(outcome);
+            if now.taking {
+                continue;
+            }
+            now.taking = true;
+            while let Some(outcome) = now.next() {
+                let tile = now.taken;
+                drop(now);
+                let slot = &mut lock(&slots[tile % ring]);
+                let outcome = outcome.and_then(|()| (*lock(&take))(slot, range(tile)));
+                now = lock(&order);
+                now.taken += 1;
+                if let Err(error) = outcome {
+                    (now.stopped, now.error) = (true, Some(error));
+                }
+                freed.notify_all();
+            }
+            now.taking = false;
+        }
     };
-    let (mut first, mut finished, mut outcomes) = (0, 0, Vec::new());
-    while first < len {
-        let start = first;
-        first = len.min(first + next.len() * TILE);
-        let (taken, computed) = rayon::join(
-            || take_window(done, finished, outcomes),
-            || compute_window(next, start),
-        );
-        taken?;
-        match done.is_empty() {
-            true => {
-                take_window(next, start, computed)?;
-                outcomes = Vec::new();
-            }
-            false => {
-                outcomes = computed;
-                finished = start;
-                std::mem::swap(&mut next, &mut done);
-            }
+    rayon::scope(|scope| {
+        for _ in 1..rayon::current_num_threads().min(tiles) {
+            scope.spawn(|_| work());
+        }
+        work();
+    });
+    let order = order.into_inner().unwrap_or_else(PoisonError::into_inner);
+    order.error.map_or(Ok(()), Err)
+}
+
+/// How far a walk is.
+struct Order {
+    /// Tiles that were taken, or failed.
+    taken: usize,
+    /// Whether somebody takes.
+    taking: bool,
+    /// By slot: what became of the tile in it, until it is taken.
+    finished: Vec<Option<Result<(), AggregationError>>>,
+    /// Nobody goes on.
+    stopped: bool,
+    error: Option<AggregationError>,
+}
+
+impl Order {
+    fn new(slots: usize) -> Self {
+        Self {
+            taken: 0,
+            taking: false,
+            finished: (0..slots).map(|_| None).collect(),
+            stopped: false,
+            error: None,
         }
     }
-    take_window(done, finished, outcomes)
+
+    /// The outcome of the tile that is to be taken, when it is there.
+    fn next(&mut self) -> Option<Result<(), AggregationError>> {
+        let slot = self.taken % self.finished.len();
+        match self.stopped {
+            true => None,
+            false => self.finished[slot].take(),
+        }
+    }
+}
+
+/// Lets the others go when one panics: they would wait for its tile.
+struct StopOnPanic<'a>(&'a Mutex<Order>, &'a Condvar);
+
+impl Drop for StopOnPanic<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            lock(self.0).stopped = true;
+            self.1.notify_all();
+        }
+    }
+}
+
+/// What a panic leaves behind is not looked at, so it may be half done.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Buffers that whoever computes a tile borrows, so that there are as many as threads and not as
@@ -369,12 +528,10 @@ impl<T> Pool<T> {
 
     /// Calls `work` with a buffer that nobody else has, made by `make` when there is none.
     pub(crate) fn with<R>(&self, make: impl FnOnce() -> T, work: impl FnOnce(&mut T) -> R) -> R {
-        // What lies in the pool is never looked at, so a panic elsewhere leaves nothing half done.
-        let idle = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let spare = idle().pop();
+        let spare = lock(&self.0).pop();
         let mut buffer = spare.unwrap_or_else(make);
         let outcome = work(&mut buffer);
-        idle().push(buffer);
+        lock(&self.0).push(buffer);
         outcome
     }
 }
@@ -391,10 +548,10 @@ mod tests {
             let inputs = Inputs::new(rows).unwrap();
             let pairs = n * (n - 1) / 2 * 8;
             for threads in [1, 2, 8] {
-                let coordinatewise = Scratch::<f32>::size_bytes(&inputs) + TILE * 4;
+                let scratch = Scratch::size_bytes(&inputs);
+                let coordinatewise = scratch + TILE * 4;
                 let one = slot_count_for(TILE * 4, threads) * TILE * 4 + threads * coordinatewise;
-                let distances = Scratch::<f64>::size_bytes(&inputs);
-                let two = (slot_count_for(pairs, threads) + 2) * pairs + threads * distances;
+                let two = (slot_count_for(pairs, threads) + 2) * pairs + threads * scratch;
                 assert!(
                     one.max(two) < 64 << 20,
                     "n = {n}, threads = {threads}: {one}, {two}"
@@ -447,6 +604,25 @@ mod tests {
     }
 
     #[test]
+    fn a_panic_in_one_tile_ends_the_walk() {
+        for slots in [1, 2, 5] {
+            for threads in [1, 2, 4] {
+                let outcome = std::panic::catch_unwind(|| {
+                    let mut slots = vec![0; slots];
+                    let compute = |_: &mut i32, tile: Range<usize>| {
+                        assert_ne!(tile.start, 3 * TILE);
+                        Ok(())
+                    };
+                    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
+                    let walk = || walk(90 * TILE, &mut slots, compute, |_, _| Ok(()));
+                    pool.build().unwrap().install(walk)
+                });
+                assert!(outcome.is_err());
+            }
+        }
+    }
+
+    #[test]
     fn a_pool_has_as_many_buffers_as_were_used_at_once() {
         let pool = Pool::new();
         let used = pool.with(|| vec![1], |a| pool.with(|| vec![2], |b| [a[0], b[0]]));
@@ -456,20 +632,33 @@ mod tests {
     }
 
     #[test]
-    fn a_row_is_checked_padded_and_loses_its_negative_zero() {
-        let mut row = [7.0_f32; BLOCK];
-        fill_row(&[1.0, -0.0, -2.5], &mut row).unwrap();
-        assert_eq!(
-            row[..4].iter().map(|x| x.to_bits()).collect::<Vec<_>>(),
-            [1.0_f32.to_bits(), 0, (-2.5_f32).to_bits(), 0]
+    fn a_block_is_checked_padded_and_loses_its_negative_zero() {
+        let fill = |values: &[f32], block: &mut [[f32; BLOCK]]| {
+            let values: &[&[f32]] = &[&[0.5; 5], values];
+            let within = 1..values[1].len();
+            dispatch(FillBlock {
+                values,
+                within,
+                block,
+            })
+        };
+        let mut block = [[7.0_f32; BLOCK]; 2];
+        assert!(fill(&[9.0, 1.0, -0.0, -2.5], &mut block));
+        let bits = |row: &[f32]| row.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+        let expected = [1.0_f32.to_bits(), 0, (-2.5_f32).to_bits(), 0];
+        assert_eq!(bits(&block[1][..4]), expected);
+        assert_eq!(block[0][..4], [0.5, 0.5, 0.5, 0.0]);
+        assert!(
+            block
+                .iter()
+                .all(|row| row[3..].iter().all(|x| x.to_bits() == 0))
         );
-        assert!(row[3..].iter().all(|x| x.to_bits() == 0));
         for bad in [f32::NAN, -f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
-            assert_eq!(fill_row(&[0.0, f32::MAX, bad, bad], &mut row), Err(2));
+            assert!(!fill(&[0.0, 0.0, f32::MAX, bad, bad], &mut block));
+            // Outside of the part.
+            assert!(fill(&[bad, 0.0], &mut block));
         }
-        assert_eq!(
-            fill_row(&[f32::MAX, f32::MIN, f32::MIN_POSITIVE, 1e-45], &mut row),
-            Ok(())
-        );
+        let finite = [0.0, f32::MAX, f32::MIN, f32::MIN_POSITIVE, 1e-45];
+        assert!(fill(&finite, &mut block));
     }
 }

@@ -49,30 +49,34 @@ const GOLDEN: [(usize, usize, &str); 5] = [
     (
         5,
         SEGMENT + 3 * TILE + 771,
-        "b613d4bb62149a650e173bbbbcec015e2fffc31af860b3c55d56b4c89f1fe320",
+        "377b49dea57501e1c62ec2f902b76fd718249297bbf9a5b34d8f09af3e858d1f",
     ),
     (
         11,
         20 * TILE + 5,
-        "1a4399a9464d91f5347124911a7c0d4b9e941a6cfd8e2b0402449b1be92f2e92",
+        "0d570a8edb9b3e963105836efd2ed61e0ff66fee70314b6d042fe4e260558f0f",
     ),
     (
         16,
         TILE - 1,
-        "89bf35d9b61e2a3d1cac069677b9edcc564b8f2b4cdad1c24c763f3790be5618",
+        "1c5c4d6dab0c9d96fd0b37ad30ae877e6b9f5077bbb4f802cf227388a403f7ee",
     ),
     (
         70,
         2 * TILE + 1,
-        "966c81cca78b08e46b19d13a86e60c175ff1edddae917aa6e29b18df43e72150",
+        "4ddd5e7c3e1064ac4e28b476e41d545d0eb0f1fdf8bbafe22f1a9d84b95995ca",
     ),
 ];
 
 #[test]
 fn results_are_golden_for_all_thread_counts_instructions_and_sources() {
+    // All of them first, so that a change of the format shows every new digest at once.
+    let found = GOLDEN.map(|(n, len, _)| (n, len, digest(&vectors(n, len), 1)));
+    let golden = GOLDEN.map(|(n, len, golden)| (n, len, golden.to_owned()));
+    assert_eq!(found, golden);
     for (n, len, golden) in GOLDEN {
         let v = vectors(n, len);
-        for threads in [1, 2, 3, 8] {
+        for threads in [2, 3, 8] {
             assert_eq!(
                 digest(&v, threads),
                 golden,

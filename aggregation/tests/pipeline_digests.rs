@@ -44,17 +44,17 @@ const GOLDEN: [(usize, usize, &str); 4] = [
     (
         5,
         2 * TILE + 771,
-        "651145780c2cf2da4af4eb6818aaea7f4593c282a54a33cb4f4d3301f93168e1",
+        "f09f57dd3418dbdd46d8fea5f966b28671a5ae7545fd5bc31675bfae7f0b2050",
     ),
     (
         11,
         5 * TILE + 5,
-        "3657690fb5f6bf47dfeb6c213af8340584324441a39097eed5cfc778e252c6a6",
+        "234b25d190a8a2f77b4ba7fa6aad4e6f579ef591e8d7ea42e98a3aa839942239",
     ),
     (
         16,
         TILE - 1,
-        "1a976933233a747c368d1648087ae94ae9816e18fdcbee57aa146ee9f484538d",
+        "ba6c76b5fab3541559752eec1356f219b8271ac7d0a97bfb98503ab6aa8d5713",
     ),
 ];
 

@@ -26,7 +26,7 @@ use crate::tiles::Inputs;
 
 pub(super) fn plan(inputs: &Inputs<'_>, f: usize) -> Result<Plan, AggregationError> {
     let n = inputs.count();
-    let distances = Distances::compute(inputs)?;
+    let distances = Distances::exact(inputs)?;
     let least = (n - 2 * f) as f64;
     let mut weights = vec![1.0; n];
     let mut best = (f64::INFINITY, vec![]);

@@ -21,12 +21,12 @@
 
 use crate::network::SelectionNetwork;
 use crate::rules::Kernel;
-use crate::tiles::BLOCK;
+use crate::simd::{Op, Simd, dispatch};
+use crate::tiles::{Ahead, BLOCK};
 
 /// The mean of the `keep` values of every coordinate that are closest to the median.
 pub(crate) struct MeanAroundMedian {
     network: SelectionNetwork,
-    n: usize,
     keep: usize,
 }
 
@@ -34,18 +34,36 @@ impl MeanAroundMedian {
     /// For `1 <= keep <= n`.
     pub(crate) fn new(n: usize, keep: usize) -> Self {
         let network = SelectionNetwork::new(n, 0..n);
-        Self { network, n, keep }
+        Self { network, keep }
     }
 }
 
 impl Kernel for MeanAroundMedian {
-    fn reduce(&self, rows: &mut [[f32; BLOCK]], out: &mut [f32; BLOCK]) {
-        self.network.apply(rows);
-        let (n, keep) = (self.n, self.keep);
+    fn reduce(&self, rows: &mut [[f32; BLOCK]], ahead: &mut Ahead<'_>, out: &mut [f32; BLOCK]) {
+        self.network.sort(rows, ahead);
+        let keep = self.keep;
+        dispatch(Window { rows, keep, out });
+    }
+}
+
+/// The mean of the `keep` closest to the median of sorted rows.
+struct Window<'a> {
+    rows: &'a [[f32; BLOCK]],
+    keep: usize,
+    out: &'a mut [f32; BLOCK],
+}
+
+impl Op for Window<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        let Self { rows, keep, out } = self;
+        let n = rows.len();
         let mut median = [0.0_f64; BLOCK];
-        for (k, median) in median.iter_mut().enumerate() {
-            let (low, high) = (rows[(n - 1) / 2][k], rows[n / 2][k]);
-            *median = (f64::from(low) + f64::from(high)) * 0.5;
+        let middle = rows[(n - 1) / 2].iter().zip(&rows[n / 2]);
+        for (median, (low, high)) in median.iter_mut().zip(middle) {
+            *median = (f64::from(*low) + f64::from(*high)) * 0.5;
         }
         // A window of `keep` neighbours holds one row of every remainder modulo `keep`. It starts
         // above row i where row i is farther from the median than row i + keep; from there on

@@ -13,58 +13,43 @@
 //! **Cost.** One pass; a selection network of O(n log² n) min/max per coordinate (about 50 at n =
 //! 16). Unweighted: sample counts are not used.
 
-use crate::network::SelectionNetwork;
+use crate::network::{Finish, SelectionNetwork};
 use crate::rules::Kernel;
-use crate::simd::{Op, Simd, dispatch};
-use crate::tiles::BLOCK;
+use crate::simd::Simd;
+use crate::tiles::{Ahead, BLOCK};
 
 /// The median of every coordinate.
 pub(crate) struct Median {
     network: SelectionNetwork,
-    /// Ranks of the two middle values; equal when n is odd.
-    middle: (usize, usize),
 }
 
 impl Median {
     /// For `n >= 1` updates.
     pub(crate) fn new(n: usize) -> Self {
-        let middle = ((n - 1) / 2, n / 2);
-        Self {
-            network: SelectionNetwork::new(n, middle.0..middle.1 + 1),
-            middle,
-        }
+        let network = SelectionNetwork::new(n, (n - 1) / 2..n / 2 + 1);
+        Self { network }
     }
 }
 
 impl Kernel for Median {
-    fn reduce(&self, rows: &mut [[f32; BLOCK]], out: &mut [f32; BLOCK]) {
-        self.network.apply(rows);
-        dispatch(Midpoint {
-            low: &rows[self.middle.0],
-            high: &rows[self.middle.1],
-            out,
-        });
+    fn reduce(&self, rows: &mut [[f32; BLOCK]], ahead: &mut Ahead<'_>, out: &mut [f32; BLOCK]) {
+        self.network.finish(rows, ahead, Midpoint, out);
     }
 }
 
-/// `(low + high) / 2`. For odd n this is `(a + a) / 2 = a`, exactly.
-struct Midpoint<'a> {
-    low: &'a [f32; BLOCK],
-    high: &'a [f32; BLOCK],
-    out: &'a mut [f32; BLOCK],
-}
+/// `(low + high) / 2` of the two middle ranks. For odd n this is `(a + a) / 2 = a`, exactly.
+struct Midpoint;
 
-impl Op for Midpoint<'_> {
-    type Output = ();
+impl Finish for Midpoint {
+    const KNOWN_RANKS: bool = true;
 
     #[inline(always)]
-    fn run<S: Simd>(self, simd: S) {
+    fn of<S: Simd>(&self, simd: S, n: usize, rank: impl Fn(usize) -> S::F32) -> S::F32 {
         let half = simd.splat64(0.5);
-        let columns = simd.f32s(self.low).iter().zip(simd.f32s(self.high));
-        for ((low, high), out) in columns.zip(simd.f32s_mut(self.out)) {
-            let (low, high) = (simd.widen(*low), simd.widen(*high));
-            let middle = |h: usize| simd.mul64(simd.add64(low[h], high[h]), half);
-            *out = simd.narrow([middle(0), middle(1)]);
-        }
+        let (low, high) = (simd.widen(rank((n - 1) / 2)), simd.widen(rank(n / 2)));
+        simd.narrow([
+            simd.mul64(simd.add64(low[0], high[0]), half),
+            simd.mul64(simd.add64(low[1], high[1]), half),
+        ])
     }
 }

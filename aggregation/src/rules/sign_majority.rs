@@ -14,19 +14,36 @@
 //! **Use.** With a learning rate of its own, where only directions can be trusted.
 
 use crate::rules::Kernel;
-use crate::tiles::BLOCK;
+use crate::simd::{Op, Simd, dispatch};
+use crate::tiles::{Ahead, BLOCK};
 
 pub(crate) struct SignMajority;
 
 impl Kernel for SignMajority {
-    fn reduce(&self, rows: &mut [[f32; BLOCK]], out: &mut [f32; BLOCK]) {
+    fn reduce(&self, rows: &mut [[f32; BLOCK]], ahead: &mut Ahead<'_>, out: &mut [f32; BLOCK]) {
+        dispatch(Vote { rows, ahead, out });
+    }
+}
+
+struct Vote<'a, 'v> {
+    rows: &'a [[f32; BLOCK]],
+    ahead: &'a mut Ahead<'v>,
+    out: &'a mut [f32; BLOCK],
+}
+
+impl Op for Vote<'_, '_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
         let mut votes = [0_i32; BLOCK];
-        for row in rows.iter() {
+        for row in self.rows {
+            self.ahead.next_row(simd);
             for (votes, x) in votes.iter_mut().zip(row) {
                 *votes += i32::from(*x > 0.0) - i32::from(*x < 0.0);
             }
         }
-        for (out, votes) in out.iter_mut().zip(&votes) {
+        for (out, votes) in self.out.iter_mut().zip(&votes) {
             *out = votes.signum() as f32;
         }
     }

@@ -30,7 +30,7 @@ use crate::tiles::Inputs;
 
 pub(super) fn plan(inputs: &Inputs<'_>, f: usize) -> Result<Plan, AggregationError> {
     let n = inputs.count();
-    let distances = Distances::compute(inputs)?;
+    let distances = Distances::exact(inputs)?;
     let sets = subsets(n, n - f);
     let eigenvalues: Vec<f64> = sets
         .par_iter()

@@ -13,34 +13,50 @@
 //! **Cost.** One pass; a selection network of O(n log² n) min/max per coordinate (63 at n = 16), then
 //! n - 2f additions. Unweighted: sample counts are not used.
 
-use crate::network::SelectionNetwork;
+use crate::network::{Finish, SelectionNetwork};
 use crate::rules::Kernel;
-use crate::rules::mean::weighted_mean;
-use crate::tiles::BLOCK;
+use crate::simd::Simd;
+use crate::tiles::{Ahead, BLOCK};
 
 /// The mean of every coordinate without its f smallest and f largest values.
 pub(crate) struct TrimmedMean {
     network: SelectionNetwork,
     f: usize,
-    ones: Vec<f64>,
 }
 
 impl TrimmedMean {
     /// For `n >= 2f + 1` updates.
     pub(crate) fn new(n: usize, f: usize) -> Self {
-        Self {
-            network: SelectionNetwork::new(n, f..n - f),
-            f,
-            ones: vec![1.0; n - 2 * f],
-        }
+        let network = SelectionNetwork::new(n, f..n - f);
+        Self { network, f }
     }
 }
 
 impl Kernel for TrimmedMean {
-    fn reduce(&self, rows: &mut [[f32; BLOCK]], out: &mut [f32; BLOCK]) {
-        self.network.apply(rows);
-        let kept = &rows[self.f..][..self.ones.len()];
-        // A weight of one changes no bit of a product.
-        weighted_mean(kept, &self.ones, self.ones.len() as f64, out);
+    fn reduce(&self, rows: &mut [[f32; BLOCK]], ahead: &mut Ahead<'_>, out: &mut [f32; BLOCK]) {
+        self.network.finish(rows, ahead, Middle { f: self.f }, out);
+    }
+}
+
+/// The mean without the first and last `f` ranks, summed in f64 from the smallest.
+struct Middle {
+    f: usize,
+}
+
+impl Finish for Middle {
+    const KNOWN_RANKS: bool = false;
+
+    #[inline(always)]
+    fn of<S: Simd>(&self, simd: S, n: usize, rank: impl Fn(usize) -> S::F32) -> S::F32 {
+        let mut sums = [simd.splat64(0.0); 2];
+        for kept in self.f..n - self.f {
+            let values = simd.widen(rank(kept));
+            for (sum, value) in sums.iter_mut().zip(values) {
+                *sum = simd.add64(*sum, value);
+            }
+        }
+        let count = simd.splat64((n - 2 * self.f) as f64);
+        let [low, high] = sums;
+        simd.narrow([simd.div64(low, count), simd.div64(high, count)])
     }
 }

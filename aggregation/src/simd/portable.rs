@@ -19,6 +19,17 @@ impl Simd for Portable {
     views!(4);
 
     #[inline(always)]
+    fn fold16(self, [a, b, c, d]: Self::F32x16) -> f64 {
+        let [low, high] = [self.widen(self.add(a, c)), self.widen(self.add(b, d))];
+        let [even, odd] = [self.add64(low[0], high[0]), self.add64(low[1], high[1])];
+        let [x, y] = self.add64(even, odd);
+        x + y
+    }
+
+    #[inline(always)]
+    fn prefetch(self, _: &f32) {}
+
+    #[inline(always)]
     fn min(self, a: F32, b: F32) -> F32 {
         zip(a, b, |a, b| if a < b { a } else { b })
     }
@@ -26,6 +37,21 @@ impl Simd for Portable {
     #[inline(always)]
     fn max(self, a: F32, b: F32) -> F32 {
         zip(a, b, |a, b| if a > b { a } else { b })
+    }
+
+    #[inline(always)]
+    fn add(self, a: F32, b: F32) -> F32 {
+        zip(a, b, |a, b| a + b)
+    }
+
+    #[inline(always)]
+    fn sub(self, a: F32, b: F32) -> F32 {
+        zip(a, b, |a, b| a - b)
+    }
+
+    #[inline(always)]
+    fn mul(self, a: F32, b: F32) -> F32 {
+        zip(a, b, |a, b| a * b)
     }
 
     #[inline(always)]
@@ -41,11 +67,6 @@ impl Simd for Portable {
     #[inline(always)]
     fn add64(self, a: F64, b: F64) -> F64 {
         zip(a, b, |a, b| a + b)
-    }
-
-    #[inline(always)]
-    fn sub64(self, a: F64, b: F64) -> F64 {
-        zip(a, b, |a, b| a - b)
     }
 
     #[inline(always)]

@@ -1,6 +1,7 @@
 //! Every operation of every instruction set of this processor, against plain arithmetic.
 
 use super::*;
+use crate::sums::fold;
 
 /// Numbers of all kinds that kernels meet: finite, and no negative zero.
 fn numbers(seed: u32) -> [f32; BLOCK] {
@@ -37,38 +38,40 @@ impl Op for Everything<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) -> Self::Output {
         let (a, b) = (simd.f32s(self.0), simd.f32s(self.1));
-        let mut out = [[0.0_f32; BLOCK]; 4];
-        let mut out64 = vec![Vec::new(); 5];
-        let mut widened = [0.0; BLOCK];
+        let mut out = [[0.0_f32; BLOCK]; 7];
+        let mut out64 = vec![Vec::new(); 4];
         for c in 0..a.len() {
             let (x, y) = (simd.widen(a[c]), simd.widen(b[c]));
             let products = [0, 1].map(|h| simd.mul64(x[h], y[h]));
-            let [min, max, round, same] = &mut out;
+            let [min, max, round, same, sum, difference, product] = &mut out;
             simd.f32s_mut(min)[c] = simd.min(a[c], b[c]);
             simd.f32s_mut(max)[c] = simd.max(a[c], b[c]);
             simd.f32s_mut(round)[c] = simd.narrow(products);
             simd.f32s_mut(same)[c] = simd.narrow(x);
+            simd.f32s_mut(sum)[c] = simd.add(a[c], b[c]);
+            simd.f32s_mut(difference)[c] = simd.sub(a[c], b[c]);
+            simd.f32s_mut(product)[c] = simd.mul(a[c], b[c]);
             for h in 0..2 {
                 out64[0].extend_from_slice(x[h].as_ref());
                 out64[1].extend_from_slice(simd.add64(x[h], y[h]).as_ref());
-                out64[2].extend_from_slice(simd.sub64(x[h], y[h]).as_ref());
-                out64[3].extend_from_slice(products[h].as_ref());
-                out64[4].extend_from_slice(simd.div64(x[h], simd.splat64(3.0)).as_ref());
+                out64[2].extend_from_slice(products[h].as_ref());
+                out64[3].extend_from_slice(simd.div64(x[h], simd.splat64(3.0)).as_ref());
             }
         }
-        widened.copy_from_slice(&out64[0]);
-        let mut lanes = simd.zero64x8();
-        for eight in simd.f64x8s(&widened) {
-            lanes = simd.zip64x8(lanes, *eight, |x, y| simd.add64(x, y));
+        let mut lanes = simd.zero16();
+        for sixteen in simd.f32x16s(self.0) {
+            for part in 0..S::PARTS {
+                lanes.as_mut()[part] = simd.max(lanes.as_ref()[part], sixteen.as_ref()[part]);
+            }
         }
-        let lanes = simd.lanes64(lanes).map(f64::to_bits).to_vec();
+        let folded = vec![simd.fold16(lanes).to_bits()];
         let f32s = out
             .iter()
             .map(|row| row.map(|x| x.to_bits().into()).to_vec());
         let f64s = out64
             .iter()
             .map(|row| row.iter().map(|x| x.to_bits()).collect());
-        f32s.chain(f64s).chain([lanes]).collect()
+        f32s.chain(f64s).chain([folded]).collect()
     }
 }
 
@@ -88,20 +91,22 @@ fn expected(a: &[f32; BLOCK], b: &[f32; BLOCK]) -> Vec<Vec<u64>> {
     };
     let lane = |l: usize| {
         (l..BLOCK)
-            .step_by(8)
-            .fold(0.0, |sum, k| sum + f64::from(a[k]))
+            .step_by(16)
+            .fold(0.0_f32, |most, k| if a[k] > most { a[k] } else { most })
     };
     vec![
         f32s(&|a, b| if b < a { b } else { a }),
         f32s(&|a, b| if b > a { b } else { a }),
         f32s(&|a, b| (f64::from(a) * f64::from(b)) as f32),
         f32s(&|a, _| a),
+        f32s(&|a, b| a + b),
+        f32s(&|a, b| a - b),
+        f32s(&|a, b| a * b),
         f64s(&|a, _| a),
         f64s(&|a, b| a + b),
-        f64s(&|a, b| a - b),
         f64s(&|a, b| a * b),
         f64s(&|a, _| a / 3.0),
-        (0..8).map(|l| f64::to_bits(lane(l))).collect(),
+        vec![fold(std::array::from_fn(|l| f64::from(lane(l) + lane(l + 8)))).to_bits()],
     ]
 }
 

@@ -12,6 +12,7 @@ use std::arch::x86_64::*;
 use std::mem::transmute;
 
 use super::{Level, Op, Simd};
+use crate::sums::fold;
 use crate::tiles::BLOCK;
 
 /// 128-bit registers.
@@ -62,6 +63,17 @@ macro_rules! proven {
     };
 }
 
+/// Methods that are the same everywhere from SSE on.
+macro_rules! common {
+    () => {
+        #[inline(always)]
+        fn prefetch(self, x: &f32) {
+            // SAFETY: part of SSE, and so of x86-64; it changes nothing but the caches.
+            unsafe { _mm_prefetch::<_MM_HINT_T1>(std::ptr::from_ref(x).cast()) }
+        }
+    };
+}
+
 /// A method of two vectors that is one instruction.
 macro_rules! binary {
     ($($name:ident: $vector:ty = $intrinsic:ident;)*) => {$(
@@ -92,12 +104,23 @@ macro_rules! wide {
 
 impl Simd for Sse2 {
     views!(4);
+    common!();
+
+    #[inline(always)]
+    fn fold16(self, [a, b, c, d]: Self::F32x16) -> f64 {
+        let [low, high] = [self.widen(self.add(a, c)), self.widen(self.add(b, d))];
+        let [even, odd] = [self.add64(low[0], high[0]), self.add64(low[1], high[1])];
+        let [x, y] = self.add64(even, odd);
+        x + y
+    }
 
     binary! {
         min: Self::F32 = _mm_min_ps;
         max: Self::F32 = _mm_max_ps;
+        add: Self::F32 = _mm_add_ps;
+        sub: Self::F32 = _mm_sub_ps;
+        mul: Self::F32 = _mm_mul_ps;
         add64: Self::F64 = _mm_add_pd;
-        sub64: Self::F64 = _mm_sub_pd;
         mul64: Self::F64 = _mm_mul_pd;
         div64: Self::F64 = _mm_div_pd;
     }
@@ -121,12 +144,22 @@ impl Simd for Sse2 {
 
 impl Simd for Avx2 {
     views!(8);
+    common!();
+
+    #[inline(always)]
+    fn fold16(self, [a, b]: Self::F32x16) -> f64 {
+        let [low, high] = self.widen(self.add(a, b));
+        let [x, y, z, w] = self.add64(low, high);
+        (x + z) + (y + w)
+    }
 
     binary! {
         min: Self::F32 = _mm256_min_ps;
         max: Self::F32 = _mm256_max_ps;
+        add: Self::F32 = _mm256_add_ps;
+        sub: Self::F32 = _mm256_sub_ps;
+        mul: Self::F32 = _mm256_mul_ps;
         add64: Self::F64 = _mm256_add_pd;
-        sub64: Self::F64 = _mm256_sub_pd;
         mul64: Self::F64 = _mm256_mul_pd;
         div64: Self::F64 = _mm256_div_pd;
     }
@@ -136,12 +169,24 @@ impl Simd for Avx2 {
 
 impl Simd for Avx512 {
     views!(16);
+    common!();
+
+    #[inline(always)]
+    fn fold16(self, [lanes]: Self::F32x16) -> f64 {
+        let mut sums = [0.0; 8];
+        for (l, sum) in sums.iter_mut().enumerate() {
+            *sum = f64::from(lanes[l] + lanes[l + 8]);
+        }
+        fold(sums)
+    }
 
     binary! {
         min: Self::F32 = _mm512_min_ps;
         max: Self::F32 = _mm512_max_ps;
+        add: Self::F32 = _mm512_add_ps;
+        sub: Self::F32 = _mm512_sub_ps;
+        mul: Self::F32 = _mm512_mul_ps;
         add64: Self::F64 = _mm512_add_pd;
-        sub64: Self::F64 = _mm512_sub_pd;
         mul64: Self::F64 = _mm512_mul_pd;
         div64: Self::F64 = _mm512_div_pd;
     }
