@@ -165,7 +165,7 @@ impl<const N: usize> Unrolled<N> {
     };
 }
 
-/// What happens to the sorted columns of at most [`GROUP`] rows.
+/// What happens to the sorted columns of at most [`GROUP`] rows; `aside` is memory for as many values.
 trait Sorted {
     fn take<S: Simd, const N: usize>(
         &mut self,
@@ -173,6 +173,7 @@ trait Sorted {
         rows: &mut [[f32; BLOCK]; N],
         column: usize,
         values: [S::F32; N],
+        aside: &mut [S::F32; N],
     );
 }
 
@@ -187,6 +188,7 @@ impl Sorted for Keeping {
         rows: &mut [[f32; BLOCK]; N],
         column: usize,
         values: [S::F32; N],
+        _: &mut [S::F32; N],
     ) {
         for (row, sorted) in rows.iter_mut().zip(values) {
             simd.f32s_mut(row)[column] = sorted;
@@ -202,20 +204,22 @@ impl<F: Finish> Sorted for Finishing<'_, F> {
     fn take<S: Simd, const N: usize>(
         &mut self,
         simd: S,
-        rows: &mut [[f32; BLOCK]; N],
+        _: &mut [[f32; BLOCK]; N],
         column: usize,
         values: [S::F32; N],
+        aside: &mut [S::F32; N],
     ) {
         let Self(finish, out) = self;
-        let result = match F::KNOWN_RANKS {
+        simd.f32s_mut(out)[column] = match F::KNOWN_RANKS {
             true => finish.of(simd, N, |rank| values[rank]),
             false => {
-                // An array that is indexed by a variable would lie in memory, while it is sorted too.
-                Keeping.take(simd, rows, column, values);
-                finish.of(simd, N, |rank| simd.f32s(&rows[rank])[column])
+                // An array that is indexed by a variable lies in memory, and would while it is sorted.
+                for (aside, value) in aside.iter_mut().zip(values) {
+                    *aside = value;
+                }
+                finish.of(simd, N, |rank| aside[rank])
             }
         };
-        simd.f32s_mut(out)[column] = result;
     }
 }
 
@@ -249,6 +253,7 @@ fn sort<S: Simd, T: Sorted, const N: usize>(
 ) {
     let Some(rows) = rows else { return };
     let columns = simd.f32s(&rows[0]).len();
+    let mut aside = [simd.splat(0.0); N];
     for c in 0..columns {
         if c % (columns / GROUP) == 0 {
             ahead.next_row(simd);
@@ -267,7 +272,7 @@ fn sort<S: Simd, T: Sorted, const N: usize>(
             32 33 34 35 36 37 38 39 40 41 42 43 44 45 46 47 48 49 50 51 52 53 54 55 56 57 58 59 60
             61 62
         );
-        sorted.take(simd, rows, c, v);
+        sorted.take(simd, rows, c, v, &mut aside);
     }
 }
 

@@ -378,17 +378,17 @@ impl Op for FillBlock<'_> {
     fn run<S: Simd>(self, _: S) -> bool {
         const MAGNITUDE: u32 = 0x7fff_ffff;
         const INFINITY: u32 = 0x7f80_0000;
-        let mut bad = 0_u32;
+        let mut largest = 0_u32;
         for (values, row) in self.values.iter().zip(self.block) {
             let values = &values[self.within.clone()];
             let (head, tail) = row.split_at_mut(values.len());
             for (to, &x) in head.iter_mut().zip(values) {
-                bad |= u32::from(x.to_bits() & MAGNITUDE >= INFINITY);
+                largest = largest.max(x.to_bits() & MAGNITUDE);
                 *to = x + 0.0;
             }
             tail.fill(0.0);
         }
-        bad == 0
+        largest < INFINITY
     }
 }
 
