@@ -218,7 +218,7 @@ async fn the_quota_is_refused_by_name_and_given_back() {
 }
 
 #[test]
-fn writers_and_imports() {
+fn writers() {
     let dir = TempDir::new().unwrap();
     let store = open(&dir, 1 << 20);
     let data = bytes(3, 200_000);
@@ -239,17 +239,16 @@ fn writers_and_imports() {
     let small = store.ingest_bytes(b"small").unwrap();
     assert_eq!(read_all(&store, &small), b"small");
 
-    let path = dir.path().join("made here");
-    let other = bytes(4, 50_000);
-    std::fs::write(&path, &other).unwrap();
-    let error = store.import_file(&path, small).unwrap_err();
-    assert!(matches!(error, StoreError::HashMismatch { .. }), "{error}");
-    assert!(path.exists(), "untouched on an error");
-    assert_eq!(
-        store.import_file(&path, BlobHash::of(&other)).unwrap(),
-        50_000
-    );
-    assert!(!path.exists());
+    let other = bytes(4, 10_000);
+    let mut writer = store.create_writer(10_000).unwrap();
+    writer.write_all(&other).unwrap();
+    let mut announced = None;
+    let stored = writer.finish_after(|hash| {
+        assert!(!store.contains(&hash), "announced before it is there");
+        announced = Some(hash);
+    });
+    assert_eq!(stored.unwrap(), (BlobHash::of(&other), 10_000));
+    assert_eq!(announced, Some(BlobHash::of(&other)));
     assert!(store.verify(&BlobHash::of(&other)).unwrap());
     assert_eq!(files_under(&dir.path().join("tmp")), Vec::<String>::new());
 }
@@ -305,30 +304,40 @@ fn after_a_reboot_a_store_that_does_not_flush_checks_itself() {
 }
 
 #[test]
-fn after_a_reboot_a_durable_store_checks_its_small_blobs() {
+fn small_blobs_share_a_file_until_their_place_is_needed() {
     let dir = TempDir::new().unwrap();
-    let store = open(&dir, 1 << 20);
-    let (good, large) = (
-        store.ingest_bytes(&bytes(10, 2_600)).unwrap(),
-        store.ingest_bytes(&bytes(11, 100_000)).unwrap(),
+    let store = open(&dir, 10 << 20);
+    let model = store.ingest_bytes(&bytes(1, 2_600)).unwrap();
+    let reader = store.open_read(&model).unwrap();
+    let gone = store.ingest_bytes(&bytes(2, 2_600)).unwrap();
+    assert_eq!(store.path(&model), None);
+    assert!(store.remove(&gone).unwrap());
+    assert!(!store.contains(&gone));
+
+    // More than both halves hold.
+    let others: Vec<_> = (0..600)
+        .map(|seed| store.ingest_bytes(&bytes(100 + seed, 4_000)).unwrap())
+        .collect();
+    assert!(
+        store.path(&model).is_some(),
+        "it has moved to a file of its own"
     );
-    // The power failed between the new name and the flush.
-    let torn = [(12, 0), (13, 1_000)].map(|(seed, survived)| {
-        let hash = store.ingest_bytes(&bytes(seed, 2_600)).unwrap();
-        let path = store.path(&hash).unwrap();
-        std::fs::write(path, &bytes(seed, 2_600)[..survived]).unwrap();
-        hash
-    });
+    assert_eq!(read_all(&store, &model), bytes(1, 2_600));
+    assert!(!store.contains(&gone));
     drop(store);
 
-    std::fs::write(dir.path().join("boot-id"), "another boot").unwrap();
-    let store = open(&dir, 1 << 20);
-    let mut kept = [(good, 2_600), (large, 100_000)];
-    kept.sort_unstable();
-    assert_eq!(store.list(), kept);
-    for hash in torn {
-        assert!(!store.contains(&hash));
+    let store = open(&dir, 10 << 20);
+    assert_eq!(store.list().len(), 601);
+    assert_eq!(store.used_bytes(), 2_600 + 600 * 4_000);
+    for (hash, seed) in others.iter().zip(100..) {
+        assert_eq!(read_all(&store, hash), bytes(seed, 4_000));
+        assert!(store.remove(hash).unwrap());
     }
+    let mut late = vec![0; 2_600];
+    assert!(store.remove(&model).unwrap());
+    reader.read_exact_at(&mut late, 0).unwrap();
+    assert_eq!(late, bytes(1, 2_600), "a reader outlives the blob");
+    assert_eq!(files_under(&dir.path().join("blobs")), Vec::<String>::new());
 }
 
 #[tokio::test]

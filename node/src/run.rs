@@ -62,7 +62,6 @@ pub async fn run(home: Home, config: NodeConfig, stop: CancellationToken) -> Res
         ledger,
         plane: plane.clone(),
         blobs,
-        scratch: home.data_dir(),
         retention: Retention {
             keep_rounds: config.data.keep_rounds,
             keep_models: config.data.keep_models,

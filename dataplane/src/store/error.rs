@@ -28,14 +28,6 @@ pub enum StoreError {
     /// The blob is not here.
     #[error("blob {0} is not in the store")]
     NotFound(BlobHash),
-    /// A file that we were asked to adopt is not what it was said to be.
-    #[error("file has hash {actual}, expected {expected}")]
-    HashMismatch {
-        /// The hash that was asked for.
-        expected: BlobHash,
-        /// The hash of the bytes.
-        actual: BlobHash,
-    },
     /// The blob is being fetched by somebody else already.
     #[error("blob {0} is already being written")]
     InUse(BlobHash),

@@ -2,61 +2,60 @@
 
 use std::{
     fs::{self, File},
-    io::{self, Read, Seek, SeekFrom, Write},
+    io::{self, Seek, Write},
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
     sync::atomic::Ordering,
 };
 
-use bao_tree::io::sync::outboard;
+use bao_tree::io::sync as bao;
 
 use super::{
     BlobStore, Reservation, StoreError,
     layout::{outboard_of, remove_pair},
+    pack::{Owner, Place, is_small},
     tree::{self, FileOutboard},
 };
 use crate::{BlobHash, limits::PIPE_CHUNK_BYTES};
 
-/// A blob open for reading.
+/// A blob open for reading. It stays valid if the blob is removed.
 #[derive(Debug)]
 pub struct BlobReader {
-    file: File,
+    data: Data,
     len: u64,
 }
 
-impl BlobReader {
-    pub(super) fn new(file: File, len: u64) -> Self {
-        Self { file, len }
-    }
+#[derive(Debug)]
+enum Data {
+    File(File),
+    /// A small blob, at most 16 KiB.
+    Memory(Vec<u8>),
+}
 
+impl BlobReader {
     /// Length of the blob in bytes; 0 is the empty blob.
     pub fn len_bytes(&self) -> u64 {
         self.len
     }
 
-    /// Fills `buffer` from `offset` on, without moving the cursor.
+    /// Fills `buffer` from `offset` on.
     ///
     /// # Errors
     /// `UnexpectedEof` if the blob ends before.
     pub fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        self.file.read_exact_at(buffer, offset)
-    }
-
-    /// The file itself, for mapping or async reading. It must not be written to.
-    pub fn into_file(self) -> File {
-        self.file
+        match &self.data {
+            Data::File(file) => file.read_exact_at(buffer, offset),
+            Data::Memory(bytes) => bao::ReadAt::read_exact_at(bytes, offset, buffer),
+        }
     }
 }
 
-impl Read for BlobReader {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.file.read(buffer)
-    }
-}
-
-impl Seek for BlobReader {
-    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        self.file.seek(to)
+impl bao::ReadAt for BlobReader {
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        match &self.data {
+            Data::File(file) => FileExt::read_at(file, buffer, offset),
+            Data::Memory(bytes) => bao::ReadAt::read_at(bytes, offset, buffer),
+        }
     }
 }
 
@@ -101,39 +100,53 @@ pub(super) fn create(path: &Path) -> io::Result<File> {
 }
 
 impl BlobStore {
-    /// Gives files that have been found right their final name.
+    /// Opens a blob for reading.
     ///
-    /// A blob of one group is renamed before it is flushed: on journalling file systems that is one
-    /// commit for file and name together, and ten contributors send forty of them a round. Should the
-    /// power fail in between, the next `open` after the reboot drops what does not match its hash.
+    /// # Errors
+    /// [`StoreError::NotFound`], [`StoreError::Io`].
+    pub fn open_read(&self, hash: &BlobHash) -> Result<BlobReader, StoreError> {
+        let index = self.index();
+        let len = *index.blobs.get(hash).ok_or(StoreError::NotFound(*hash))?;
+        let data = match index.packed.get(hash) {
+            // With the index locked nobody overwrites the place, and the pages are mostly in memory.
+            Some(place) => self.inner.pack.read(*place).map(Data::Memory),
+            None => {
+                drop(index);
+                File::open(self.inner.layout.blob(hash)).map(Data::File)
+            }
+        };
+        let data = data.map_err(StoreError::io("open blob"))?;
+        Ok(BlobReader { data, len })
+    }
+
+    /// Makes what has been found right a blob: packs it if it is small, else gives the files their final
+    /// names. `path` may still be there afterwards.
     pub(super) fn commit(
         &self,
         (path, data, outboard): (&Path, &File, Option<&File>),
         (hash, len): (BlobHash, u64),
         reservation: Reservation,
     ) -> Result<(), StoreError> {
+        if is_small(len) {
+            let mut bytes = vec![0; len as usize];
+            data.read_exact_at(&mut bytes, 0)
+                .map_err(StoreError::io("commit blob"))?;
+            return self.pack(hash, bytes, reservation);
+        }
+        let durable = self.inner.options.durable;
         let target = self.inner.layout.blob(&hash);
         let publish = || -> io::Result<()> {
-            let shard = target.parent().unwrap_or(&target);
-            fs::create_dir_all(shard)?;
-            let durable = self.inner.options.durable;
-            if is_scrubbed(len) {
-                fs::rename(path, &target)?;
-            }
             if durable {
                 data.sync_data()?;
                 outboard.map_or(Ok(()), File::sync_data)?;
             }
+            fs::create_dir_all(target.parent().unwrap_or(&target))?;
+            // A blob exists when its data has its name, so the outboard comes first.
             if outboard.is_some() {
                 fs::rename(outboard_of(path), outboard_of(&target))?;
             }
-            if !is_scrubbed(len) {
-                fs::rename(path, &target)?;
-            }
-            if durable {
-                File::open(shard)?.sync_all()?;
-            }
-            Ok(())
+            fs::rename(path, &target)?;
+            if durable { sync_name(&target) } else { Ok(()) }
         };
         publish().map_err(StoreError::io("commit blob"))?;
         // If it was there already, the same bytes have replaced themselves, and the quota counts
@@ -144,27 +157,32 @@ impl BlobStore {
         Ok(())
     }
 
+    fn pack(
+        &self,
+        hash: BlobHash,
+        bytes: Vec<u8>,
+        reservation: Reservation,
+    ) -> Result<(), StoreError> {
+        if self.contains(&hash) {
+            return Ok(());
+        }
+        let packed = self.inner.pack.append(hash, bytes, self);
+        if packed.map_err(StoreError::io("pack blob"))? {
+            reservation.keep();
+        }
+        Ok(())
+    }
+
     /// Stores `bytes`. Blocks; meant for small blobs.
     ///
     /// # Errors
     /// [`StoreError::Quota`], [`StoreError::Io`].
     pub fn ingest_bytes(&self, bytes: &[u8]) -> Result<BlobHash, StoreError> {
-        let len = bytes.len() as u64;
-        if !is_scrubbed(len) {
-            let mut writer = self.create_writer(len)?;
-            writer
-                .write_all(bytes)
-                .map_err(StoreError::io("write blob"))?;
-            return Ok(writer.finish()?.0);
-        }
-        let reservation = self.reserve(len)?;
-        let temp = TempPair::create(self, false).map_err(StoreError::io("create temp"))?;
-        (&temp.data)
+        let mut writer = self.create_writer(bytes.len() as u64)?;
+        writer
             .write_all(bytes)
             .map_err(StoreError::io("write blob"))?;
-        let hash = BlobHash::of(bytes);
-        self.commit((&temp.path, &temp.data, None), (hash, len), reservation)?;
-        Ok(hash)
+        Ok(writer.finish()?.0)
     }
 
     /// A writer for a blob of at most `capacity_bytes` whose hash is not known yet. Blocks.
@@ -173,75 +191,63 @@ impl BlobStore {
     /// [`StoreError::Quota`], [`StoreError::TooLarge`], [`StoreError::Io`].
     pub fn create_writer(&self, capacity_bytes: u64) -> Result<BlobWriter, StoreError> {
         let reservation = self.reserve(capacity_bytes)?;
-        let temp = TempPair::create(self, true).map_err(StoreError::io("create temp"))?;
+        let content = if is_small(capacity_bytes) {
+            Content::Memory(Vec::with_capacity(capacity_bytes as usize))
+        } else {
+            TempPair::create(self, true)
+                .map(Content::Files)
+                .map_err(StoreError::io("create temp"))?
+        };
         Ok(BlobWriter {
             store: self.clone(),
-            temp,
+            content,
             reservation,
             capacity_bytes,
             len: 0,
         })
     }
+}
 
-    /// Adopts a file produced locally, after hashing it, by renaming it (or copying, if it is on
-    /// another file system). The file is gone afterwards, and untouched on an error. Blocks.
-    ///
-    /// # Errors
-    /// [`StoreError::HashMismatch`], [`StoreError::Quota`], [`StoreError::Io`].
-    pub fn import_file(&self, path: impl AsRef<Path>, hash: BlobHash) -> Result<u64, StoreError> {
-        let path = path.as_ref();
-        let file = File::open(path).map_err(StoreError::io("open file to import"))?;
-        let len = file
-            .metadata()
-            .map_err(StoreError::io("open file to import"))?
-            .len();
-        let reservation = self.reserve(len)?;
-        let mut temp = TempPair::create(self, true).map_err(StoreError::io("create temp"))?;
-        let actual = hash_file(&file, len, &mut temp.outboard)
-            .map_err(StoreError::io("hash file to import"))?;
-        if actual != hash {
-            return Err(StoreError::HashMismatch {
-                expected: hash,
-                actual,
-            });
+impl Owner for BlobStore {
+    fn packed(&self, hash: BlobHash, place: Place) -> bool {
+        let mut index = self.index();
+        if index.blobs.contains_key(&hash) {
+            return false; // Somebody else was faster; this copy is not used.
         }
-        match fs::rename(path, &temp.path) {
-            Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
-                // A copy could differ from what was hashed, so it goes the long way.
-                drop((temp, reservation));
-                let len = self.copy_in(&file, len, hash)?;
-                fs::remove_file(path).map_err(StoreError::io("remove imported file"))?;
-                return Ok(len);
-            }
-            result => result.map_err(StoreError::io("rename file to import"))?,
-        }
-        self.commit(
-            (&temp.path, &file, kept(&temp, len)),
-            (hash, len),
-            reservation,
-        )?;
-        Ok(len)
+        index.blobs.insert(hash, place.len());
+        index.packed.insert(hash, place);
+        true
     }
 
-    fn copy_in(&self, mut file: &File, len: u64, hash: BlobHash) -> Result<u64, StoreError> {
-        let mut writer = self.create_writer(len)?;
-        io::copy(&mut file, &mut writer).map_err(StoreError::io("copy file"))?;
-        let (actual, len) = writer.finish()?;
-        if actual == hash {
-            Ok(len)
-        } else {
-            Err(StoreError::HashMismatch {
-                expected: hash,
-                actual,
-            })
+    fn evict(&self, hash: BlobHash, place: Place) -> io::Result<()> {
+        let is_here = |store: &Self| store.index().packed.get(&hash) == Some(&place);
+        if !is_here(self) {
+            return Ok(());
         }
+        let target = self.inner.layout.blob(&hash);
+        let temp = TempPair::create(self, false)?;
+        (&temp.data).write_all(&self.inner.pack.read(place)?)?;
+        if self.inner.options.durable {
+            temp.data.sync_data()?;
+        }
+        fs::create_dir_all(target.parent().unwrap_or(&target))?;
+        fs::rename(&temp.path, &target)?;
+        if self.inner.options.durable {
+            sync_name(&target)?;
+        }
+        if self.index().packed.remove(&hash).is_none() {
+            fs::remove_file(target)?; // It was removed meanwhile.
+        }
+        Ok(())
     }
 }
 
-/// Whether a blob of this length is hashed again after a reboot even in a durable store: those of one
-/// group, at most 16 KiB each.
-pub(super) fn is_scrubbed(len: u64) -> bool {
-    tree::outboard_bytes(len) == 0
+/// Flushes a blob's name: its entry in the shard, and the shard's in the folder above.
+fn sync_name(blob: &Path) -> io::Result<()> {
+    let folders = blob.ancestors().skip(1).take(2);
+    folders
+        .map(File::open)
+        .try_for_each(|folder| folder?.sync_all())
 }
 
 /// The outboard, if a blob of this length has one.
@@ -256,7 +262,7 @@ fn hash_file(mut file: &File, len: u64, target: &mut Option<File>) -> io::Result
     file.rewind()?;
     let mut tree = FileOutboard::new(BlobHash([0; 32]), len, target.take());
     let reader = io::BufReader::with_capacity(PIPE_CHUNK_BYTES, file);
-    let hash = outboard(reader, tree.tree, &mut tree);
+    let hash = bao::outboard(reader, tree.tree, &mut tree);
     *target = tree.file;
     hash.map(BlobHash::from)
 }
@@ -266,10 +272,17 @@ fn hash_file(mut file: &File, len: u64, target: &mut Option<File>) -> io::Result
 #[derive(Debug)]
 pub struct BlobWriter {
     store: BlobStore,
-    temp: TempPair,
+    content: Content,
     reservation: Reservation,
     capacity_bytes: u64,
     len: u64,
+}
+
+#[derive(Debug)]
+enum Content {
+    /// Of a small blob.
+    Memory(Vec<u8>),
+    Files(TempPair),
 }
 
 impl Write for BlobWriter {
@@ -284,7 +297,10 @@ impl Write for BlobWriter {
                 ),
             ));
         }
-        let written = self.temp.data.write(bytes)?;
+        let written = match &mut self.content {
+            Content::Memory(content) => content.write(bytes)?,
+            Content::Files(temp) => temp.data.write(bytes)?,
+        };
         self.len += written as u64;
         Ok(written)
     }
@@ -300,23 +316,47 @@ impl BlobWriter {
     /// # Errors
     /// [`StoreError::Io`].
     pub fn finish(self) -> Result<(BlobHash, u64), StoreError> {
+        self.finish_after(|_| {})
+    }
+
+    /// [`BlobWriter::finish`], but `announced` hears the name before there is a blob of that name: for an
+    /// owner that removes what it does not know of.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub fn finish_after(
+        self,
+        announced: impl FnOnce(BlobHash),
+    ) -> Result<(BlobHash, u64), StoreError> {
         let Self {
             store,
-            mut temp,
+            content,
             mut reservation,
             len,
             ..
         } = self;
-        let hash =
-            hash_file(&temp.data, len, &mut temp.outboard).map_err(StoreError::io("hash blob"))?;
-        let footprint = tree::footprint_bytes(len);
-        store.release(reservation.bytes.saturating_sub(footprint));
-        reservation.bytes = footprint;
-        store.commit(
-            (&temp.path, &temp.data, kept(&temp, len)),
-            (hash, len),
-            reservation,
-        )?;
-        Ok((hash, len))
+        let mut shrink = || {
+            let footprint = tree::footprint_bytes(len);
+            store.release(reservation.bytes.saturating_sub(footprint));
+            reservation.bytes = footprint;
+        };
+        match content {
+            Content::Memory(bytes) => {
+                let hash = BlobHash::of(&bytes);
+                announced(hash);
+                shrink();
+                store.pack(hash, bytes, reservation)?;
+                Ok((hash, len))
+            }
+            Content::Files(mut temp) => {
+                let hash = hash_file(&temp.data, len, &mut temp.outboard)
+                    .map_err(StoreError::io("hash blob"))?;
+                announced(hash);
+                shrink();
+                let files = (temp.path.as_path(), &temp.data, kept(&temp, len));
+                store.commit(files, (hash, len), reservation)?;
+                Ok((hash, len))
+            }
+        }
     }
 }

@@ -6,6 +6,7 @@
 //! partial/<hash>.<len>[.obao]               a download that goes on, maybe after a restart
 //! tmp/<number>[.obao]                       written and not yet known to be right
 //! boot-id                                   the machine's boot in which the store was last open
+//! small.pack                                blobs of one group
 //! ```
 //!
 //! A blob exists when its data file is in `blobs/`; it gets there by a rename, after its outboard.
@@ -49,6 +50,10 @@ impl Layout {
 
     pub(super) fn boot_id(&self) -> PathBuf {
         self.root.join("boot-id")
+    }
+
+    pub(super) fn pack(&self) -> PathBuf {
+        self.root.join("small.pack")
     }
 
     pub(super) fn blob(&self, hash: &BlobHash) -> PathBuf {

@@ -3,7 +3,7 @@
 //! Invariants:
 //!
 //! - A file under its final name has, when it gets there, been hashed and found right; it is never
-//!   written again.
+//!   written again. Blobs of up to 16 KiB share one file (`pack`).
 //! - Memory does not depend on the size of a blob; data goes through buffers of 128 KiB.
 //! - Data, hash trees, downloads in progress and reservations together stay within the quota.
 //! - Each blob has a tree of hashes beside it (1/256 of its size), so that any range can be served
@@ -18,6 +18,7 @@ mod file;
 mod ingest;
 mod layout;
 mod open;
+mod pack;
 mod partial;
 pub(crate) mod tree;
 
@@ -31,6 +32,7 @@ use std::{
 pub use error::{IngestError, StoreError};
 pub use file::{BlobReader, BlobWriter};
 use layout::Layout;
+use pack::{Pack, Place};
 pub(crate) use partial::PartialBlob;
 use tree::{FileOutboard, footprint_bytes, outboard_bytes};
 
@@ -61,6 +63,8 @@ pub struct BlobStore {
 struct Inner {
     layout: Layout,
     options: StoreOptions,
+    /// Small blobs.
+    pack: Pack,
     index: Mutex<Index>,
     next_temp: AtomicU64,
 }
@@ -69,6 +73,8 @@ struct Inner {
 struct Index {
     /// Length of each blob: 40 bytes and overhead each.
     blobs: BTreeMap<BlobHash, u64>,
+    /// Those of them that are in the pack; the others are files.
+    packed: BTreeMap<BlobHash, Place>,
     /// Downloads on disk, and whether somebody writes to them now.
     partials: BTreeMap<(BlobHash, u64), bool>,
     /// Bytes of blobs, partials and reservations.
@@ -118,9 +124,11 @@ impl BlobStore {
         self.index().blobs.get(hash).copied()
     }
 
-    /// Where the blob is, if it is here. The file must not be written to.
+    /// Where the blob is, if it is here and in a file of its own. The file must not be written to.
     pub fn path(&self, hash: &BlobHash) -> Option<PathBuf> {
-        self.contains(hash).then(|| self.inner.layout.blob(hash))
+        let index = self.index();
+        let is_file = index.blobs.contains_key(hash) && !index.packed.contains_key(hash);
+        is_file.then(|| self.inner.layout.blob(hash))
     }
 
     /// All blobs with their lengths, by hash.
@@ -147,16 +155,6 @@ impl BlobStore {
         self.inner.options.quota_bytes
     }
 
-    /// Opens a blob for reading. The reader stays valid if the blob is removed.
-    ///
-    /// # Errors
-    /// [`StoreError::NotFound`], [`StoreError::Io`].
-    pub fn open_read(&self, hash: &BlobHash) -> Result<BlobReader, StoreError> {
-        let len = self.len(hash).ok_or(StoreError::NotFound(*hash))?;
-        let file = File::open(self.inner.layout.blob(hash)).map_err(StoreError::io("open blob"))?;
-        Ok(BlobReader::new(file, len))
-    }
-
     /// Fills `buffer` with the bytes of the blob from `offset` on.
     ///
     /// # Errors
@@ -177,10 +175,18 @@ impl BlobStore {
     /// # Errors
     /// [`StoreError::Io`]; the blob is then no longer listed, and its files go at the next open.
     pub fn remove(&self, hash: &BlobHash) -> Result<bool, StoreError> {
-        let Some(len) = self.index().blobs.remove(hash) else {
-            return Ok(false);
+        let (len, was_packed) = {
+            let mut index = self.index();
+            let Some(len) = index.blobs.remove(hash) else {
+                return Ok(false);
+            };
+            (len, index.packed.remove(hash).is_some())
         };
-        let removed = layout::remove_pair(&self.inner.layout.blob(hash));
+        let removed = if was_packed {
+            Ok(())
+        } else {
+            layout::remove_pair(&self.inner.layout.blob(hash))
+        };
         self.release(footprint_bytes(len));
         removed
             .map_err(StoreError::io("remove blob"))
@@ -202,12 +208,12 @@ impl BlobStore {
     pub(crate) fn open_verified(
         &self,
         hash: &BlobHash,
-    ) -> Result<(File, FileOutboard), StoreError> {
-        let len = self.len(hash).ok_or(StoreError::NotFound(*hash))?;
-        let path = self.inner.layout.blob(hash);
-        let data = File::open(&path).map_err(StoreError::io("open blob"))?;
+    ) -> Result<(BlobReader, FileOutboard), StoreError> {
+        let data = self.open_read(hash)?;
+        let len = data.len_bytes();
+        let outboard = layout::outboard_of(&self.inner.layout.blob(hash));
         let file = (outboard_bytes(len) > 0)
-            .then(|| File::open(layout::outboard_of(&path)))
+            .then(|| File::open(outboard))
             .transpose()
             .map_err(StoreError::io("open outboard"))?;
         Ok((data, FileOutboard::new(*hash, len, file)))
@@ -252,6 +258,19 @@ impl BlobStore {
     fn release(&self, bytes: u64) {
         let mut index = self.index();
         index.used_bytes = index.used_bytes.saturating_sub(bytes);
+    }
+}
+
+impl Index {
+    /// Takes up a small blob that is in the pack. One that has moved to a file is there twice.
+    fn add_packed(&mut self, hash: BlobHash, place: Place) {
+        if self.blobs.contains_key(&hash) && !self.packed.contains_key(&hash) {
+            return;
+        }
+        if self.packed.insert(hash, place).is_none() {
+            self.blobs.insert(hash, place.len());
+            self.used_bytes = self.used_bytes.saturating_add(footprint_bytes(place.len()));
+        }
     }
 }
 

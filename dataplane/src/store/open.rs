@@ -9,24 +9,30 @@ use std::{
 
 use super::{
     BlobStore, Index, Inner, StoreError, StoreOptions,
-    file::is_scrubbed,
     layout::{self, Layout, is_outboard, outboard_of, remove_pair},
+    pack::Pack,
     tree::{footprint_bytes, outboard_bytes},
 };
 use crate::{BlobHash, limits::MAX_BLOB_BYTES};
 
 pub(super) fn open(dir: &Path, options: StoreOptions) -> Result<BlobStore, StoreError> {
-    let (layout, index) = scan(dir).map_err(StoreError::io("open"))?;
+    let (layout, mut index) = scan(dir).map_err(StoreError::io("open"))?;
+    let (pack, found) =
+        Pack::open(&layout.pack(), options.durable).map_err(StoreError::io("open small blobs"))?;
     let same_boot = note_boot(&layout).map_err(StoreError::io("note boot id"))?;
+    for (hash, place) in found {
+        index.add_packed(hash, place);
+    }
     let store = BlobStore {
         inner: Arc::new(Inner {
             layout,
             options,
+            pack,
             index: Mutex::new(index),
             next_temp: AtomicU64::new(0),
         }),
     };
-    if !same_boot {
+    if !same_boot && !options.durable {
         scrub(&store)?;
     }
     Ok(store)
@@ -47,6 +53,7 @@ fn scan(dir: &Path) -> io::Result<(Layout, Index)> {
         layout,
         Index {
             blobs,
+            packed: BTreeMap::new(),
             partials,
             used_bytes,
         },
@@ -123,11 +130,9 @@ fn note_boot(layout: &Layout) -> io::Result<bool> {
     Ok(same)
 }
 
-/// Drops every blob that may not have been flushed and does not match its hash.
+/// Drops every blob that was not flushed and does not match its hash.
 fn scrub(store: &BlobStore) -> Result<(), StoreError> {
-    let everything = !store.inner.options.durable;
-    let suspects = store.list().into_iter();
-    for (hash, len) in suspects.filter(|(_, len)| everything || is_scrubbed(*len)) {
+    for (hash, len) in store.list() {
         if !store.verify(&hash)? {
             tracing::error!(%hash, len, "blob did not survive a reboot, removed");
             store.remove(&hash)?;

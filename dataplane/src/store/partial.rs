@@ -150,9 +150,8 @@ impl PartialBlob {
         self.store.index().partials.remove(&(self.hash, self.len));
         let files = (path.as_path(), &self.data, self.outboard.file.as_ref());
         let result = self.store.commit(files, (self.hash, self.len), reservation);
-        if result.is_err() {
-            let _ = remove_pair(&path);
-        }
+        // Not there any more, unless it was packed or something failed.
+        let _ = remove_pair(&path);
         result
     }
 }

@@ -10,7 +10,7 @@ use bao_tree::{
     BaoTree, BlockSize, ChunkNum, ChunkRanges, TreeNode,
     io::{
         EncodeError,
-        sync::{Outboard, OutboardMut, encode_ranges_validated},
+        sync::{self, Outboard, OutboardMut, encode_ranges_validated},
     },
 };
 
@@ -128,7 +128,7 @@ impl OutboardMut for FileOutboard {
 ///
 /// Reads the data once; nothing on disk is believed, so no record of progress has to survive a
 /// crash in step with the data.
-pub(crate) fn verified_prefix(data: &File, outboard: &FileOutboard) -> io::Result<u64> {
+pub(crate) fn verified_prefix(data: impl sync::ReadAt, outboard: &FileOutboard) -> io::Result<u64> {
     let len = outboard.tree.size();
     let result =
         encode_ranges_validated(data, outboard, &chunk_ranges(0, u64::MAX, len), io::sink());

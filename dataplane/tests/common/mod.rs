@@ -150,5 +150,8 @@ pub(crate) fn give(node: &TestNode, bytes: &[u8]) -> BlobHash {
 }
 
 pub(crate) fn read_all(store: &BlobStore, hash: &BlobHash) -> Vec<u8> {
-    std::fs::read(store.path(hash).expect("blob is in the store")).unwrap()
+    let blob = store.open_read(hash).expect("blob is in the store");
+    let mut bytes = vec![0; blob.len_bytes() as usize];
+    blob.read_exact_at(&mut bytes, 0).unwrap();
+    bytes
 }

@@ -2,14 +2,16 @@
 //! missing), through the task's rule, into a new model in our store.
 //!
 //! Memory is bounded by the aggregation crate (64 MiB) whatever the model's size: payloads are read
-//! by position from their files, the result is written and hashed as it comes.
+//! by position from their files, the result is written into the store as it comes.
 
-use cifer_aggregation::{FileSink, FileSource, Pipeline};
+use std::io::Write;
+
+use cifer_aggregation::{AggregationError, Pipeline, Sink};
 use cifer_chain::{AggregateStatement, BlobHash, ModelRoot, Phase, RoundId, TaskId, Update};
 use cifer_genesis::Hash32;
 use cifer_genesis::document::{RuleSpec, Task};
 
-use super::Node;
+use super::{Node, source::BlobSource};
 
 /// Why a round could not be aggregated now. All of these are tried again.
 #[derive(Debug, thiserror::Error)]
@@ -22,7 +24,7 @@ pub(crate) enum ComputeError {
     Missing(BlobHash, String),
     /// The numbers.
     #[error(transparent)]
-    Aggregation(#[from] cifer_aggregation::AggregationError),
+    Aggregation(#[from] AggregationError),
     /// A rule that genesis validation should have refused.
     #[error("rule {0}: {1}")]
     Rule(String, String),
@@ -96,7 +98,7 @@ pub(crate) async fn compute(
 
     let seed = seed(node.chain_id(), task, round, closed.update_set);
     let worker = node.clone();
-    let run = move || run_rule(&worker, &definition, &updates, base, (round, seed));
+    let run = move || run_rule(&worker, &definition, &updates, base, seed);
     let model = tokio::task::spawn_blocking(run)
         .await
         .map_err(|error| ComputeError::Storage(error.to_string()))??;
@@ -116,26 +118,19 @@ async fn need(node: &Node, hash: BlobHash, len: u64) -> Result<(), ComputeError>
         .map_err(|error| ComputeError::Missing(hash, error.to_string()))
 }
 
-fn path_of(node: &Node, hash: BlobHash) -> Result<std::path::PathBuf, ComputeError> {
-    let missing = || ComputeError::Missing(hash, "removed meanwhile".to_owned());
-    node.blobs().path(&super::blob(hash)).ok_or_else(missing)
-}
-
 /// Runs on a blocking thread: reads, aggregates, writes.
 fn run_rule(
     node: &Node,
     definition: &Task,
     updates: &[Update],
     base: ModelRoot,
-    (round, seed): (RoundId, [u8; 32]),
+    seed: [u8; 32],
 ) -> Result<ModelRoot, ComputeError> {
     let storage = |error: &dyn std::fmt::Display| ComputeError::Storage(error.to_string());
     let coordinates = usize::try_from(definition.coordinates()).map_err(|error| storage(&error))?;
-    let open = |hash: BlobHash| {
-        FileSource::open(path_of(node, hash)?, coordinates).map_err(ComputeError::from)
-    };
+    let open = |hash: BlobHash| BlobSource::open(node.blobs(), super::blob(hash), coordinates);
     let base = open(base.into())?;
-    let sources: Vec<FileSource> = updates
+    let sources: Vec<BlobSource> = updates
         .iter()
         .map(|update| open(update.payload))
         .collect::<Result<_, _>>()?;
@@ -147,8 +142,11 @@ fn run_rule(
             weight: update.samples,
         })
         .collect();
-    let scratch = node.scratch_path(definition.id, round);
-    let mut sink = FileSink::create(&scratch)?;
+    let writer = node.blobs().create_writer(definition.payload_bytes());
+    let mut sink = BlobSink {
+        blob: writer.map_err(|error| storage(&error))?,
+        bytes: Vec::new(),
+    };
     cifer_aggregation::aggregate_pipeline_step(
         &pipeline(&definition.rule)?,
         &seed,
@@ -157,14 +155,35 @@ fn run_rule(
         server_lr(definition),
         &mut sink,
     )?;
-    let digest = sink.finish()?;
-    let model = ModelRoot::from_bytes(*digest.hash.as_bytes());
-    // Before it is stored, so that no sweep takes it for garbage.
-    node.set_computed(model.into());
-    node.blobs()
-        .import_file(&scratch, super::blob(model.into()))
-        .map_err(|error| storage(&error))?;
-    Ok(model)
+    let root = |blob: cifer_dataplane::BlobHash| ModelRoot::from_bytes(*blob.as_bytes());
+    // Announced before it is stored, so that no sweep takes it for garbage.
+    let stored = sink
+        .blob
+        .finish_after(|blob| node.set_computed(root(blob).into()));
+    stored
+        .map(|(blob, _)| root(blob))
+        .map_err(|error| storage(&error))
+}
+
+/// The result on its way into the store, as little-endian f32.
+struct BlobSink {
+    blob: cifer_dataplane::store::BlobWriter,
+    /// Kept from chunk to chunk: 16 KiB.
+    bytes: Vec<u8>,
+}
+
+impl Sink for BlobSink {
+    fn write(&mut self, chunk: &[f32]) -> Result<(), AggregationError> {
+        self.bytes.clear();
+        self.bytes
+            .extend(chunk.iter().flat_map(|value| value.to_le_bytes()));
+        self.blob
+            .write_all(&self.bytes)
+            .map_err(|source| AggregationError::Io {
+                path: "the blob store".into(),
+                source,
+            })
+    }
 }
 
 #[cfg(test)]

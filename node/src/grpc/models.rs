@@ -1,8 +1,8 @@
 //! Model downloads: a header with the certificate, then the bytes from disk, a chunk at a time.
 
 use cifer_chain::{AggregateCertificate, ModelRoot, Outcome, RoundId, Store, TaskId, TaskState};
+use cifer_dataplane::{StoreError, store::BlobReader};
 use cifer_proto::v1::{self, download_model_request, download_model_response};
-use tokio::io::{AsyncReadExt, AsyncSeekExt};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status};
 
@@ -41,20 +41,8 @@ pub(crate) async fn download(
         );
         return Err(status::bad_field("offset", problem));
     }
-    let path = node
-        .blobs()
-        .path(&crate::core::blob(found.root.into()))
-        .ok_or_else(|| {
-            let text = format!(
-                "model {} is not on this node (pruned, or not fetched yet)",
-                found.root
-            );
-            status::refusal(Code::Unavailable, "MODEL_NOT_HELD", text)
-        })?;
-    let mut file = tokio::fs::File::open(path).await.map_err(read_failed)?;
-    file.seek(std::io::SeekFrom::Start(request.offset))
-        .await
-        .map_err(read_failed)?;
+    // Opened before the answer, so that a sweep in between takes nothing away from this download.
+    let mut chunk = Chunk::first(node, found.root, request.offset, length_bytes).await?;
 
     let header = v1::ModelHeader {
         root: found.root.as_bytes().to_vec(),
@@ -68,33 +56,86 @@ pub(crate) async fn download(
     };
     let (sender, receiver) = tokio::sync::mpsc::channel(READ_AHEAD);
     node.spawn(async move {
-        let part = download_model_response::Part::Header(header);
-        let mut message = Ok(v1::DownloadModelResponse { part: Some(part) });
+        let mut part = download_model_response::Part::Header(header);
         loop {
-            let ended = message.is_err();
-            if sender.send(message).await.is_err() || ended {
+            let message = v1::DownloadModelResponse { part: Some(part) };
+            if sender.send(Ok(message)).await.is_err() || chunk.bytes.is_empty() {
                 return;
             }
-            let mut chunk = Vec::with_capacity(cifer_proto::MAX_CHUNK_BYTES);
-            message = match (&mut file)
-                .take(cifer_proto::MAX_CHUNK_BYTES as u64)
-                .read_to_end(&mut chunk)
-                .await
-            {
-                Ok(0) => return,
-                Ok(_) => {
-                    let part = download_model_response::Part::Chunk(chunk.into());
-                    Ok(v1::DownloadModelResponse { part: Some(part) })
+            part = download_model_response::Part::Chunk(std::mem::take(&mut chunk.bytes).into());
+            chunk = match chunk.next().await {
+                Ok(next) => next,
+                Err(status) => {
+                    let _ = sender.send(Err(status)).await;
+                    return;
                 }
-                Err(error) => Err(read_failed(error)),
             };
         }
     });
     Ok(Box::pin(ReceiverStream::new(receiver)))
 }
 
+/// A part of a model, and where the next one begins. Each is one visit to a blocking thread, the first one
+/// too: most models of a devnet are a single chunk, and eleven clients ask for each.
+struct Chunk {
+    model: BlobReader,
+    bytes: Vec<u8>,
+    at: u64,
+    end: u64,
+}
+
+impl Chunk {
+    async fn first(node: &Node, root: ModelRoot, at: u64, end: u64) -> Result<Self, Status> {
+        let blobs = node.blobs().clone();
+        let open = move || match blobs.open_read(&crate::core::blob(root.into())) {
+            Err(StoreError::NotFound(_)) => {
+                let text = format!("model {root} is not on this node (pruned, or not fetched yet)");
+                Err(status::refusal(Code::Unavailable, "MODEL_NOT_HELD", text))
+            }
+            opened => opened.map_err(read_failed),
+        };
+        Self::read(open, at, end).await
+    }
+
+    /// The chunk after this one; empty after the last.
+    async fn next(self) -> Result<Self, Status> {
+        let Self { model, at, end, .. } = self;
+        if at < end {
+            return Self::read(move || Ok(model), at, end).await;
+        }
+        let bytes = Vec::new();
+        Ok(Self {
+            model,
+            bytes,
+            at,
+            end,
+        })
+    }
+
+    async fn read(
+        open: impl FnOnce() -> Result<BlobReader, Status> + Send + 'static,
+        at: u64,
+        end: u64,
+    ) -> Result<Self, Status> {
+        let read = tokio::task::spawn_blocking(move || {
+            let model = open()?;
+            let len = (end - at).min(cifer_proto::MAX_CHUNK_BYTES as u64);
+            let mut bytes = vec![0; len as usize];
+            model.read_exact_at(&mut bytes, at).map_err(read_failed)?;
+            let at = at + len;
+            Ok(Self {
+                model,
+                bytes,
+                at,
+                end,
+            })
+        });
+        read.await.unwrap_or_else(|panic| Err(read_failed(panic)))
+    }
+}
+
 #[allow(clippy::needless_pass_by_value)] // For `map_err`.
-fn read_failed(error: std::io::Error) -> Status {
+fn read_failed(error: impl std::fmt::Display) -> Status {
     tracing::error!(%error, "model cannot be read");
     Status::internal(format!("the model cannot be read: {error}"))
 }
