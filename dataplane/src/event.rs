@@ -83,10 +83,8 @@ pub struct GossipMessage {
     pub topic: Topic,
     /// The bytes, at most [`crate::limits::MAX_GOSSIP_BYTES`].
     pub bytes: Bytes,
-    /// The peer that handed it to us.
+    /// The peer that handed it to us. Who wrote it is for the bytes themselves to prove.
     pub from: PeerId,
-    /// The peer that signed it, not necessarily connected or known.
-    pub author: PeerId,
     /// The verdict.
     pub validation: Validation,
 }

@@ -39,7 +39,7 @@ pub(crate) const MIN_PROGRESS_BYTES: usize = 64 * 1024;
 /// Largest gossip message. Gossip carries transactions and votes, not payloads.
 pub const MAX_GOSSIP_BYTES: usize = 256 * 1024;
 
-/// Room for gossipsub's protobuf around a message: topic, author, key, signature.
+/// Room for gossipsub's protobuf around a message: its topic.
 pub(crate) const GOSSIP_OVERHEAD_BYTES: usize = 4096;
 
 /// Gossip messages queued towards one peer: at most 256 x 256 KiB = 64 MiB, in practice a few KiB

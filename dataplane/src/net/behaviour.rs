@@ -9,7 +9,6 @@ use libp2p::{
         self, IdentTopic, MessageAuthenticity, MessageId, TopicHash, ValidationMode,
         WhitelistSubscriptionFilter,
     },
-    identity::Keypair,
     request_response::{self, ProtocolSupport},
     swarm::NetworkBehaviour,
 };
@@ -35,7 +34,7 @@ pub(super) struct Behaviour {
 }
 
 impl Behaviour {
-    pub(super) fn new(config: &Config, keypair: &Keypair) -> Result<Self, SpawnError> {
+    pub(super) fn new(config: &Config) -> Result<Self, SpawnError> {
         let limits = ConnectionLimits::default()
             .with_max_pending_incoming(Some(MAX_PENDING_INCOMING))
             .with_max_established(Some(config.max_connections()))
@@ -46,7 +45,7 @@ impl Behaviour {
         let protocol: StreamProtocol = protocol_name(&config.genesis_hash, "request/1");
         Ok(Self {
             limits: connection_limits::Behaviour::new(limits),
-            gossip: gossip(config, keypair).map_err(SpawnError::Transport)?,
+            gossip: gossip(config).map_err(SpawnError::Transport)?,
             requests: request_response::Behaviour::new(
                 [(protocol, ProtocolSupport::Full)],
                 requests,
@@ -87,7 +86,7 @@ impl Topics {
     }
 }
 
-fn gossip(config: &Config, keypair: &Keypair) -> Result<Gossip, String> {
+fn gossip(config: &Config) -> Result<Gossip, String> {
     let topics = Topics::new(&config.genesis_hash);
     let settings = gossipsub::ConfigBuilder::default()
         .protocol_id_prefix(format!(
@@ -106,7 +105,10 @@ fn gossip(config: &Config, keypair: &Keypair) -> Result<Gossip, String> {
         .history_length(10)
         .history_gossip(3)
         .validate_messages()
-        .validation_mode(ValidationMode::Strict)
+        // What travels here carries its own signatures, which the application checks before it
+        // accepts; the neighbour is authenticated by the connection. A signature of gossip's own would be
+        // verified for each copy that arrives, before anybody knows that it is a copy.
+        .validation_mode(ValidationMode::Anonymous)
         .max_transmit_size(MAX_GOSSIP_BYTES + GOSSIP_OVERHEAD_BYTES)
         .max_messages_per_rpc(Some(GOSSIP_QUEUE))
         .connection_handler_queue_len(GOSSIP_QUEUE)
@@ -123,8 +125,8 @@ fn gossip(config: &Config, keypair: &Keypair) -> Result<Gossip, String> {
         .map_err(|error| error.to_string())?;
     // A peer cannot make us remember topics that do not exist.
     let filter = WhitelistSubscriptionFilter(topics.by_hash.keys().cloned().collect());
-    let author = MessageAuthenticity::Signed(keypair.clone());
-    let mut gossip = Gossip::new_with_subscription_filter(author, settings, filter)?;
+    let mut gossip =
+        Gossip::new_with_subscription_filter(MessageAuthenticity::Anonymous, settings, filter)?;
     for topic in Topic::ALL {
         gossip
             .subscribe(&topics.ident(topic))

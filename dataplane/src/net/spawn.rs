@@ -91,7 +91,7 @@ async fn spawn_swarm(config: Config, store: BlobStore) -> Spawned {
 
     let gate = Arc::new(Gate::new(&config, known, rand::random(), report_sender));
     gate.set_addresses(config.announce.iter().map(Multiaddr::to_string));
-    let behaviour = Behaviour::new(&config, &keypair)?;
+    let behaviour = Behaviour::new(&config)?;
     let mut control = behaviour.streams.new_control();
     let local = keypair.public().to_peer_id();
     let settings = swarm::Config::with_tokio_executor()

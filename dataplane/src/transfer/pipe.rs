@@ -9,37 +9,100 @@ use std::{
     task::Poll,
 };
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use futures::{AsyncRead, future::poll_fn};
 use tokio::sync::mpsc;
 
-use crate::limits::PIPE_CHUNK_BYTES;
+use crate::limits::{PIPE_CHUNK_BYTES, PIPE_CHUNKS};
+
+/// Bytes that the network received, at the start of a buffer that is used again and again: a fresh one would have
+/// to be cleared each time, and mostly it is not even filled.
+pub(super) struct Received {
+    buffer: Vec<u8>,
+    len: usize,
+}
+
+impl Received {
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+}
+
+/// A pipe from the network to a blocking thread.
+pub(super) fn receiving_pipe() -> (Intake, ChunkReader) {
+    let (sender, receiver) = mpsc::channel(PIPE_CHUNKS);
+    let (give_back, spare) = mpsc::channel(PIPE_CHUNKS + 1);
+    let reader = ChunkReader {
+        receiver,
+        give_back,
+        chunk: Received {
+            buffer: Vec::new(),
+            len: 0,
+        },
+        at: 0,
+    };
+    (Intake { sender, spare }, reader)
+}
+
+/// The network's end.
+pub(super) struct Intake {
+    pub(super) sender: mpsc::Sender<Received>,
+    spare: mpsc::Receiver<Vec<u8>>,
+}
+
+impl Intake {
+    /// Reads what the stream has to offer, up to one chunk; empty at its end. A stream hands out
+    /// single frames of a few KiB; collecting them saves a thread switch for each.
+    pub(super) async fn read(
+        &mut self,
+        stream: &mut (impl AsyncRead + Unpin),
+    ) -> io::Result<Received> {
+        let spare = self.spare.try_recv();
+        let mut buffer = spare.unwrap_or_else(|_| vec![0; PIPE_CHUNK_BYTES]);
+        let mut len = 0;
+        poll_fn(|cx| {
+            while len < buffer.len() {
+                match Pin::new(&mut *stream).poll_read(cx, &mut buffer[len..]) {
+                    Poll::Ready(Ok(0)) => break,
+                    Poll::Ready(Ok(count)) => len += count,
+                    // An error after some bytes comes back at the next read.
+                    Poll::Ready(Err(error)) if len == 0 => return Poll::Ready(Err(error)),
+                    Poll::Ready(Err(_)) => break,
+                    Poll::Pending if len == 0 => return Poll::Pending,
+                    Poll::Pending => break,
+                }
+            }
+            Poll::Ready(Ok(()))
+        })
+        .await?;
+        Ok(Received { buffer, len })
+    }
+}
 
 /// Blocking end that reads what the network received.
 pub(super) struct ChunkReader {
-    receiver: mpsc::Receiver<Bytes>,
-    chunk: Bytes,
-}
-
-impl ChunkReader {
-    pub(super) fn new(receiver: mpsc::Receiver<Bytes>) -> Self {
-        Self {
-            receiver,
-            chunk: Bytes::new(),
-        }
-    }
+    receiver: mpsc::Receiver<Received>,
+    give_back: mpsc::Sender<Vec<u8>>,
+    chunk: Received,
+    at: usize,
 }
 
 impl Read for ChunkReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        while self.chunk.is_empty() {
-            match self.receiver.blocking_recv() {
-                Some(chunk) => self.chunk = chunk,
-                None => return Ok(0),
+        while self.at == self.chunk.len {
+            let Some(next) = self.receiver.blocking_recv() else {
+                return Ok(0);
+            };
+            let used = std::mem::replace(&mut self.chunk, next);
+            self.at = 0;
+            if !used.buffer.is_empty() {
+                // One too many is dropped.
+                let _ = self.give_back.try_send(used.buffer);
             }
         }
-        let count = self.chunk.len().min(buffer.len());
-        self.chunk.copy_to_slice(&mut buffer[..count]);
+        let count = (self.chunk.len - self.at).min(buffer.len());
+        buffer[..count].copy_from_slice(&self.chunk.buffer[self.at..self.at + count]);
+        self.at += count;
         Ok(count)
     }
 }
@@ -78,28 +141,4 @@ impl Write for ChunkWriter {
             .blocking_send(full.freeze())
             .map_err(|_| io::ErrorKind::ConnectionReset.into())
     }
-}
-
-/// Reads what the stream has to offer, up to one chunk; empty at its end. A stream hands out
-/// single frames of a few KiB; collecting them saves a thread switch for each.
-pub(super) async fn read_chunk(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Bytes> {
-    let mut buffer = BytesMut::zeroed(PIPE_CHUNK_BYTES);
-    let mut filled = 0;
-    poll_fn(|cx| {
-        while filled < buffer.len() {
-            match Pin::new(&mut *stream).poll_read(cx, &mut buffer[filled..]) {
-                Poll::Ready(Ok(0)) => break,
-                Poll::Ready(Ok(count)) => filled += count,
-                // An error after some bytes comes back at the next read.
-                Poll::Ready(Err(error)) if filled == 0 => return Poll::Ready(Err(error)),
-                Poll::Ready(Err(_)) => break,
-                Poll::Pending if filled == 0 => return Poll::Pending,
-                Poll::Pending => break,
-            }
-        }
-        Poll::Ready(Ok(()))
-    })
-    .await?;
-    buffer.truncate(filled);
-    Ok(buffer.freeze())
 }

@@ -5,12 +5,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
 use futures::{AsyncReadExt, AsyncWriteExt};
 use libp2p::{PeerId, Stream, StreamProtocol};
 use libp2p_stream::Control;
 use tokio::{
-    sync::mpsc,
     task::spawn_blocking,
     time::{sleep, timeout, timeout_at},
 };
@@ -18,12 +16,12 @@ use tokio::{
 use super::{
     FaultKind, HolderFailure, PeerFault,
     decode::{DecodeFailure, decode},
-    pipe::{ChunkReader, read_chunk},
+    pipe::{Intake, receiving_pipe},
     wire::{Answer, BlobRequest, HEADER_BYTES, ResponseHeader},
 };
 use crate::{
     StoreError,
-    limits::{GROUP_BYTES, MIN_PROGRESS_BYTES, PIPE_CHUNKS},
+    limits::{GROUP_BYTES, MIN_PROGRESS_BYTES},
     metrics::{self, Metrics},
     net::peers::PeerTable,
     store::{PartialBlob, tree},
@@ -109,12 +107,12 @@ impl Puller<'_> {
         end_group: u64,
     ) -> (Option<PartialBlob>, Result<(), PullError>) {
         let hash = partial.hash();
-        let (sender, receiver) = mpsc::channel(PIPE_CHUNKS);
+        let (intake, reader) = receiving_pipe();
         let decoder = spawn_blocking(move || {
-            let result = decode(&mut partial, end_group, ChunkReader::new(receiver));
+            let result = decode(&mut partial, end_group, reader);
             (partial, result)
         });
-        let end = self.pump(&mut stream, sender).await;
+        let end = self.pump(&mut stream, intake).await;
         let (partial, decoded) = match decoder.await {
             Ok(done) => done,
             Err(panic) => {
@@ -149,17 +147,18 @@ impl Puller<'_> {
     }
 
     /// Moves bytes from the stream to the decoder until either has enough.
-    async fn pump(&self, stream: &mut Stream, sender: mpsc::Sender<Bytes>) -> PumpEnd {
+    async fn pump(&self, stream: &mut Stream, mut intake: Intake) -> PumpEnd {
+        let sender = intake.sender.clone();
         let mut deadline = Instant::now() + self.stall_timeout;
         let mut moved = 0;
         loop {
             let chunk = tokio::select! {
                 biased;
                 () = sender.closed() => return PumpEnd::Closed,
-                chunk = timeout_at(deadline.into(), read_chunk(stream)) => match chunk {
+                chunk = timeout_at(deadline.into(), intake.read(stream)) => match chunk {
                     Err(_) => return PumpEnd::Stalled,
                     Ok(Err(_)) => return PumpEnd::Closed,
-                    Ok(Ok(chunk)) if chunk.is_empty() => return PumpEnd::Closed,
+                    Ok(Ok(chunk)) if chunk.len() == 0 => return PumpEnd::Closed,
                     Ok(Ok(chunk)) => chunk,
                 },
             };

@@ -1,6 +1,6 @@
 //! Connections as they come and go.
 
-use std::{collections::HashMap, time::Instant};
+use std::{collections::HashMap, num::NonZeroU8, time::Instant};
 
 use libp2p::{
     Multiaddr, PeerId,
@@ -14,7 +14,7 @@ use crate::{
     metrics,
     net::{
         codec::WireRequest,
-        dialer::{Dial, parse_addresses},
+        dialer::{Dial, parse_addresses, tcp_first_on_loopback},
         gate::Report,
         spawn::targets,
     },
@@ -26,11 +26,18 @@ impl Node {
         // listen ports would make one TCP connection with two dialers.
         let opts = match dial {
             Dial::Peer(_, addresses) if addresses.is_empty() => return,
-            Dial::Peer(peer, addresses) => DialOpts::peer_id(peer)
-                .condition(PeerCondition::DisconnectedAndNotDialing)
-                .addresses(addresses)
-                .allocate_new_port()
-                .build(),
+            Dial::Peer(peer, mut addresses) => {
+                let opts = DialOpts::peer_id(peer)
+                    .condition(PeerCondition::DisconnectedAndNotDialing)
+                    .allocate_new_port();
+                // Elsewhere they are tried at the same time and the first to answer is taken.
+                let opts = if tcp_first_on_loopback(&mut addresses) {
+                    opts.override_dial_concurrency_factor(NonZeroU8::MIN)
+                } else {
+                    opts
+                };
+                opts.addresses(addresses).build()
+            }
             Dial::Anyone(address) => DialOpts::unknown_peer_id()
                 .address(address)
                 .allocate_new_port()

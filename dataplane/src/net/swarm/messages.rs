@@ -53,8 +53,7 @@ impl Node {
             self.topics.topic(&message.topic),
             events.reserve(message.data.len()),
         );
-        let (Some(topic), Some(author), Some((place, permit))) = (topic, message.source, place)
-        else {
+        let (Some(topic), Some((place, permit))) = (topic, place) else {
             metrics::increment(&self.shared.metrics.gossip_dropped);
             self.judge(&id, &from, MessageAcceptance::Ignore);
             return;
@@ -65,7 +64,6 @@ impl Node {
             topic,
             bytes: message.data.into(),
             from,
-            author,
             validation: Validation {
                 id: Some(id),
                 from,
