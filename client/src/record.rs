@@ -1,10 +1,16 @@
 //! What a contributor has signed, kept in a small file, so that a restart never signs a second update
 //! for a round: two of them are evidence of equivocation and cost the contributor its standing.
 //!
-//! Written before the update leaves, replaced by rename. It is not synced to the disk: it guards
-//! against a restart of the program, and a power cut ends the round for everybody on this machine.
+//! A line is appended before the update leaves; once in some hundred rounds the file is replaced by one that has
+//! the newest lines only. It is not synced to the disk: it guards against a restart of the program, and a
+//! power cut ends the round for everybody on this machine.
 
-use std::{collections::BTreeMap, fs, io::ErrorKind, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::{ErrorKind, Write},
+    path::{Path, PathBuf},
+};
 
 use cifer_chain::{Hash32, RoundId, TaskId};
 
@@ -12,11 +18,14 @@ use crate::error::ClientError;
 
 /// Longest record: 64 tasks of a line under 100 bytes, ten times over.
 const MAX_RECORD_BYTES: u64 = 64 << 10;
+/// From this length on the file is replaced: 320 rounds.
+const COMPACT_BYTES: u64 = 32 << 10;
 
 /// The newest signed round of each task.
 #[derive(Debug, Default)]
 pub(crate) struct SignedRecord {
     path: Option<PathBuf>,
+    length: u64,
     signed: BTreeMap<TaskId, (RoundId, Hash32)>,
 }
 
@@ -25,6 +34,7 @@ impl SignedRecord {
     pub(crate) fn load(path: Option<PathBuf>) -> Result<Self, ClientError> {
         let mut record = Self {
             path,
+            length: 0,
             signed: BTreeMap::new(),
         };
         let Some(path) = &record.path else {
@@ -56,6 +66,7 @@ impl SignedRecord {
                 parse(line).ok_or_else(|| damaged("has a line that is not `task round id`"))?;
             record.signed.insert(entry.0, entry.1);
         }
+        record.length = length;
         Ok(record)
     }
 
@@ -79,16 +90,38 @@ impl SignedRecord {
         let Some(path) = &self.path else {
             return Ok(());
         };
+        let line = format!("{task} {round} {id}\n");
+        let written = if self.length >= COMPACT_BYTES {
+            self.replace(path)
+        } else {
+            append(path, &line).map(|()| self.length + line.len() as u64)
+        };
+        self.length = written.map_err(|error| ClientError::io(path, error))?;
+        Ok(())
+    }
+
+    /// Writes what is known to a file beside and renames it. Gives its length.
+    fn replace(&self, path: &Path) -> std::io::Result<u64> {
         let lines = self
             .signed
             .iter()
             .map(|(task, (round, id))| format!("{task} {round} {id}\n"));
-        let mut new = path.clone().into_os_string();
+        let text = lines.collect::<String>();
+        let mut new = path.to_owned().into_os_string();
         new.push(".new");
-        fs::write(&new, lines.collect::<String>())
-            .and_then(|()| fs::rename(&new, path))
-            .map_err(|error| ClientError::io(path, error))
+        fs::write(&new, &text)?;
+        fs::rename(&new, path)?;
+        Ok(text.len() as u64)
     }
+}
+
+/// In one write, so that a program that is killed leaves a whole line or none.
+fn append(path: &Path, line: &str) -> std::io::Result<()> {
+    let mut file = fs::OpenOptions::new()
+        .append(true)
+        .create(true)
+        .open(path)?;
+    file.write_all(line.as_bytes())
 }
 
 fn parse(line: &str) -> Option<(TaskId, (RoundId, Hash32))> {
@@ -119,6 +152,21 @@ mod tests {
         assert!(!record.allows(TASK, RoundId(4), second));
         assert!(record.allows(TASK, RoundId(6), second));
         assert!(record.allows(TaskId(4), RoundId(5), second));
+    }
+
+    #[test]
+    fn the_file_stays_short() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("signed");
+        let mut record = SignedRecord::load(Some(path.clone())).unwrap();
+        record.note(TaskId(4), RoundId(1), Hash32([4; 32])).unwrap();
+        for round in 0..2_000 {
+            record.note(TASK, RoundId(round), Hash32([1; 32])).unwrap();
+            assert!(fs::metadata(&path).unwrap().len() <= COMPACT_BYTES + 100);
+        }
+        let record = SignedRecord::load(Some(path)).unwrap();
+        assert!(!record.allows(TASK, RoundId(1_999), Hash32([2; 32])));
+        assert!(!record.allows(TaskId(4), RoundId(1), Hash32([2; 32])));
     }
 
     #[test]

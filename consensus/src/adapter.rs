@@ -171,6 +171,13 @@ impl<A: Application> Adapter<A> {
             .ok_or_else(|| Fatal::new(format!("no validators known for height {height}")))
     }
 
+    /// Who proposes in the first round of the next height, if that is known.
+    pub(crate) fn next_proposer(&mut self) -> Option<ValidatorId> {
+        let next = self.next_height().ok()?;
+        let validators = self.validators(next).ok()??;
+        Some(validators.proposer(next, 0).address().0)
+    }
+
     fn height_params(&mut self, height: Height) -> Result<HeightParams<Cifer>, Fatal> {
         let validators = self.known_validators(height)?;
         if self.settings.signer.is_none() && validators.contains(&self.settings.own) {

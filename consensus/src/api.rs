@@ -204,7 +204,7 @@ pub struct Status {
     pub height: Height,
     /// Consensus round, while running.
     pub round: Option<u32>,
-    /// Proposer of that round.
+    /// Proposer of that round; while idle, of the next height's first round.
     pub proposer: Option<ValidatorId>,
     /// What the engine is doing.
     pub phase: Phase,

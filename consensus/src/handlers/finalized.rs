@@ -40,7 +40,8 @@ pub(super) fn handle<A: Application>(
         adapter.app.evidence(votes);
     }
     adapter.waiting = Some(HeightReply::Finalized(reply));
-    adapter.show(Phase::Idle, None);
+    let proposer = adapter.next_proposer();
+    adapter.show(Phase::Idle, proposer);
 }
 
 /// The ledger's form, smaller vote first; `None` when the pair proves nothing.

@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use super::client::Connection;
 use super::global::{Flags, Global};
 use super::output::{or_dash, print};
-use super::runtime::run_until_stopped;
+use super::runtime::{Workers, run_until_stopped};
 
 /// How long all gateways may be away before one operation counts as failed and is tried anew.
 const GIVE_UP_AFTER: Duration = Duration::from_secs(60);
@@ -152,7 +152,7 @@ pub(crate) fn run(global: &Global, args: Args) -> eyre::Result<()> {
         path,
         samples: args.samples,
     });
-    run_until_stopped(args.exit_with_stdin, |stop| {
+    run_until_stopped(args.exit_with_stdin, Workers::One, |stop| {
         contribute(
             Inputs {
                 key,

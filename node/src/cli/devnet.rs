@@ -8,7 +8,7 @@ use cifer_node::error::{Exit, Failure};
 use cifer_training::{DatasetKind, ModelKind, Partition};
 
 use super::global::Global;
-use super::runtime::run_until_stopped;
+use super::runtime::{Workers, run_until_stopped};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -88,7 +88,7 @@ pub(crate) fn run(global: &Global, args: Args) -> eyre::Result<()> {
         keep: args.keep,
         mnist_dir: args.mnist_dir,
     };
-    let summary = run_until_stopped(false, |stop| async move {
+    let summary = run_until_stopped(false, Workers::One, |stop| async move {
         Ok(cifer_devnet::run(options, stop).await?)
     })?;
     if summary.roots_agree {

@@ -14,6 +14,16 @@ use cifer_node::error::Exit;
 /// Time for threads that are still busy when the work is done.
 const LINGER: Duration = Duration::from_secs(2);
 
+/// Threads that asynchronous work runs on; blocking work has others.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Workers {
+    /// The calling thread. For programs that wait most of the time: nothing is handed from thread to
+    /// thread, and a devnet runs ten of them beside its nodes.
+    One,
+    /// One for each core.
+    PerCore,
+}
+
 /// Runs short work that needs no signal handling: Ctrl-C just ends the process.
 pub(crate) fn block_on<T>(work: impl Future<Output = eyre::Result<T>>) -> eyre::Result<T> {
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -29,12 +39,17 @@ pub(crate) fn block_on<T>(work: impl Future<Output = eyre::Result<T>>) -> eyre::
 /// which the work is expected to end cleanly; a second signal ends the process at once.
 pub(crate) fn run_until_stopped<T, F>(
     exit_with_stdin: bool,
+    workers: Workers,
     work: impl FnOnce(CancellationToken) -> F,
 ) -> eyre::Result<T>
 where
     F: Future<Output = eyre::Result<T>>,
 {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
+    let mut builder = match workers {
+        Workers::One => tokio::runtime::Builder::new_current_thread(),
+        Workers::PerCore => tokio::runtime::Builder::new_multi_thread(),
+    };
+    let runtime = builder
         .enable_all()
         .build()
         .wrap_err("the asynchronous runtime cannot be started")?;

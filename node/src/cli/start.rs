@@ -4,7 +4,7 @@ use cifer_node::config::Role;
 
 use super::contribute;
 use super::global::{Flags, Global};
-use super::runtime::run_until_stopped;
+use super::runtime::{Workers, run_until_stopped};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -17,7 +17,11 @@ pub(crate) fn run(global: &Global, args: Args) -> eyre::Result<()> {
     let home = global.home()?;
     home.require_initialised()?;
     let config = global.load(&home, Flags::new())?;
-    run_until_stopped(args.exit_with_stdin, |stop| async move {
+    let workers = match config.role {
+        Role::Contributor => Workers::One,
+        Role::Validator | Role::Observer => Workers::PerCore,
+    };
+    run_until_stopped(args.exit_with_stdin, workers, |stop| async move {
         match config.role {
             Role::Contributor => contribute::run_home(&home, config, global.json, stop).await,
             Role::Validator | Role::Observer => cifer_node::run::run(home, config, stop).await,

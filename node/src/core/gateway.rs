@@ -13,12 +13,12 @@ use cifer_chain::{
 use cifer_dataplane::PeerId;
 use tokio::{
     io::{AsyncRead, AsyncReadExt},
-    sync::mpsc,
+    sync::{mpsc, oneshot},
     time::Instant,
 };
 use tracing::{debug, warn};
 
-use super::{Node, SubmitTxError, judge::JudgeError, wire};
+use super::{Node, Signatures, SubmitTxError, judge::JudgeError, wire};
 
 /// Time for the validators to fetch and check a payload, on top of one second per 4 MiB.
 const VERDICT_PATIENCE: Duration = Duration::from_secs(30);
@@ -118,14 +118,27 @@ impl Node {
         let id = signed.id(self.chain_id());
         self.judge().admit(self, &signed)?;
         let started = Instant::now();
-        let inline = store_payload(self, &signed, payload).await?;
-        let mut verdicts = self.collect(id)?;
-        if self.validator().is_some() {
-            verdicts.add_own(self.judge().judge(self, &signed, None, None).await?);
-        }
-        let outcome = verdicts.wait(self, &signed, inline).await?;
+        let inline = take_payload(self, &signed, payload).await?;
+        let verdicts = self.collect(id)?;
+        let own = self.judge_here(&signed, inline.clone());
+        let outcome = verdicts.wait(self, &signed, inline, own).await?;
         self.metrics().verdict_ms.observe(started.elapsed());
         self.conclude(signed, outcome)
+    }
+
+    /// Our own verdict, if we are to give one. In a task of its own: the other validators are asked
+    /// meanwhile, and should they decide first, it still comes to its end.
+    fn judge_here(&self, signed: &SignedUpdate, inline: Option<Vec<u8>>) -> OwnVerdict {
+        let (tell, own) = oneshot::channel();
+        if self.validator().is_some() {
+            let (node, signed) = (self.clone(), signed.clone());
+            self.spawn(async move {
+                let verdict = node.judge().judge(&node, &signed, inline.as_deref(), None);
+                // If nobody waits any more, the verdict is remembered for whoever asks next.
+                let _ = tell.send(verdict.await);
+            });
+        }
+        own
     }
 
     fn conclude(
@@ -145,7 +158,8 @@ impl Node {
             }),
         };
         let hash = tx.hash(self.chain_id());
-        match self.submit_tx(tx) {
+        // The update was verified when it was admitted, each verdict when it was added.
+        match self.submit(tx, Signatures::Verified) {
             Ok(_) | Err(SubmitTxError::Mempool(super::MempoolError::Known(_))) => {}
             Err(error) => return Err(error.into()),
         }
@@ -190,8 +204,12 @@ impl Node {
     }
 }
 
-/// Streams the payload into the store; returns it when it is small enough to travel in offers.
-async fn store_payload(
+/// Our own verdict on its way; closed without one on a node that gives none.
+type OwnVerdict = oneshot::Receiver<Result<VerdictVote, JudgeError>>;
+
+/// Reads the payload and checks it against its hash. A large one is streamed into the store; one that is
+/// small enough to travel in offers is returned, and stored with the verdict on it.
+async fn take_payload(
     node: &Node,
     signed: &SignedUpdate,
     mut payload: impl AsyncRead + Unpin + Send,
@@ -218,9 +236,14 @@ async fn store_payload(
                 }
             )));
         }
-        store_small(node, hash, bytes.clone())
-            .await
-            .map_err(|error| refused(&error))?;
+        let got = cifer_dataplane::BlobHash::of(&bytes);
+        if got != hash {
+            let problem = format!("its hash is {got}, the commitment says {hash}");
+            return Err(refused(&problem));
+        }
+        if node.validator().is_none() {
+            store_small(node, bytes.clone()).await?;
+        }
         return Ok(Some(bytes));
     }
     if !node.blobs().contains(&hash) {
@@ -232,24 +255,15 @@ async fn store_payload(
     Ok(None)
 }
 
-/// Stores a small payload, off the async threads because it is hashed and synced.
-pub(crate) async fn store_small(
-    node: &Node,
-    expected: cifer_dataplane::BlobHash,
-    bytes: Vec<u8>,
-) -> Result<(), String> {
+/// Stores a small payload on a node that gives no verdict.
+async fn store_small(node: &Node, bytes: Vec<u8>) -> Result<(), SubmitError> {
     let store = node.blobs().clone();
-    let stored = tokio::task::spawn_blocking(move || {
-        let got = cifer_dataplane::BlobHash::from(*blake3::hash(&bytes).as_bytes());
-        if got != expected {
-            return Err(format!("its hash is {got}, the commitment says {expected}"));
-        }
-        store
-            .ingest_bytes(&bytes)
-            .map(|_| ())
-            .map_err(|error| error.to_string())
-    });
-    stored.await.map_err(|error| error.to_string())?
+    let failed = |error: &dyn std::fmt::Display| SubmitError::Internal(error.to_string());
+    tokio::task::spawn_blocking(move || store.ingest_bytes(&bytes))
+        .await
+        .map_err(|error| failed(&error))?
+        .map(drop)
+        .map_err(|error| failed(&error))
 }
 
 /// Verdicts of the validators on one update.
@@ -324,6 +338,7 @@ impl Verdicts {
         node: &Node,
         signed: &SignedUpdate,
         inline: Option<Vec<u8>>,
+        mut own: OwnVerdict,
     ) -> Result<(Verdict, Vec<(ValidatorId, Signature)>), SubmitError> {
         let patience = VERDICT_PATIENCE
             + Duration::from_secs(signed.update.payload_bytes / SLOWEST_BYTES_PER_SECOND);
@@ -333,6 +348,7 @@ impl Verdicts {
             inline,
         });
         let (answers_in, mut answers) = mpsc::channel(64);
+        let mut own_is_due = true;
         let mut look_again = tokio::time::interval(LOOK_AGAIN);
         loop {
             if let Some(decided) = self.decided() {
@@ -343,6 +359,12 @@ impl Verdicts {
             }
             tokio::select! {
                 Some(vote) = self.receiver.recv() => self.add(vote),
+                verdict = &mut own, if own_is_due => {
+                    own_is_due = false;
+                    if let Ok(verdict) = verdict {
+                        self.add_own(verdict?);
+                    }
+                }
                 Some((validator, answer)) = answers.recv() => self.answered(validator, answer),
                 _ = look_again.tick() => self.offer(&offer, &answers_in),
                 () = tokio::time::sleep_until(deadline) => return Err(self.give_up()),

@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
-use super::{MempoolError, Node, SubmitTxError, judge, wire};
+use super::{MempoolError, Node, Signatures, SubmitTxError, judge, wire};
 
 /// Handles events until `stop`, or until the data plane ends.
 pub(crate) async fn run(node: Node, mut events: mpsc::Receiver<Event>, stop: CancellationToken) {
@@ -63,7 +63,7 @@ fn on_gossip(node: &Node, message: GossipMessage) {
     } = message;
     match topic {
         Topic::Tx => match cifer_chain::decode_tx(&bytes, node.genesis().limits.max_tx_bytes) {
-            Ok(tx) => match node.take_tx(tx) {
+            Ok(tx) => match node.take_tx(tx, Signatures::Unknown) {
                 Ok(_) => validation.accept(),
                 // A transaction that our state refuses may be right for a peer that is a block
                 // ahead of us, so its sender is not blamed.
@@ -131,7 +131,7 @@ fn on_request(node: &Node, request: InboundRequest) {
 }
 
 fn on_transaction(node: &Node, tx: Transaction) -> wire::Response {
-    match node.take_tx(tx) {
+    match node.take_tx(tx, Signatures::Unknown) {
         Ok(_) | Err(SubmitTxError::Mempool(MempoolError::Known(_))) => wire::Response::Done,
         Err(error) => wire::Response::refused(error),
     }

@@ -18,7 +18,7 @@ use cifer_dataplane::PeerId;
 use tokio::sync::Semaphore;
 use tracing::{debug, info, warn};
 
-use super::{Node, wire};
+use super::{Node, source::BlobSource, wire};
 
 /// Payloads that are checked at the same time; each reads the file in chunks of 256 KiB.
 const CONCURRENT_CHECKS: usize = 4;
@@ -209,9 +209,20 @@ impl Judge {
         if let Some(vote) = self.admit(node, signed)? {
             return Ok(vote);
         }
-        obtain(node, signed, inline, from).await?;
-        let _permit = self.checks.acquire().await;
-        let verdict = check_payload(node, signed).await?;
+        let held = node.blobs().contains(&super::blob(signed.update.payload));
+        let verdict = match inline {
+            Some(bytes) if !held => {
+                let _permit = self.checks.acquire().await;
+                check_and_store(node, signed, bytes.to_vec()).await?
+            }
+            _ => {
+                if !held {
+                    obtain(node, signed, from).await?;
+                }
+                let _permit = self.checks.acquire().await;
+                check_payload(node, signed).await?
+            }
+        };
         let vote = VerdictVote::sign(
             signed.id(node.chain_id()),
             verdict,
@@ -235,30 +246,41 @@ impl Judge {
     }
 }
 
+/// A payload that came with its commitment: looked at in memory and made durable, on a blocking thread.
+async fn check_and_store(
+    node: &Node,
+    signed: &SignedUpdate,
+    bytes: Vec<u8>,
+) -> Result<Verdict, JudgeError> {
+    let (hash, len) = (signed.update.payload, signed.update.payload_bytes);
+    let max_abs = max_abs(node, signed)?;
+    let store = node.blobs().clone();
+    let local = move |error: &dyn std::fmt::Display| JudgeError::Local(hash, error.to_string());
+    let checked = tokio::task::spawn_blocking(move || {
+        let got = cifer_dataplane::BlobHash::of(&bytes);
+        let (numbers, rest) = bytes.as_chunks::<4>();
+        if bytes.len() as u64 != len || !rest.is_empty() || got != super::blob(hash) {
+            let problem = format!("what came is {} bytes of hash {got}", bytes.len());
+            return Err(JudgeError::Fetch(hash, problem));
+        }
+        store.ingest_bytes(&bytes).map_err(|error| local(&error))?;
+        let numbers: Vec<f32> = numbers.iter().map(|n| f32::from_le_bytes(*n)).collect();
+        Ok(cifer_aggregation::check_finite(&numbers, max_abs))
+    })
+    .await
+    .map_err(|error| local(&error))?;
+    verdict(hash, checked?)
+}
+
 /// Gets the payload into the store, verified against its hash.
 async fn obtain(
     node: &Node,
     signed: &SignedUpdate,
-    inline: Option<&[u8]>,
     from: Option<PeerId>,
 ) -> Result<(), JudgeError> {
     let (hash, len) = (signed.update.payload, signed.update.payload_bytes);
     let blob = super::blob(hash);
-    if node.blobs().contains(&blob) {
-        return Ok(());
-    }
     let failed = |error: &dyn std::fmt::Display| JudgeError::Fetch(hash, error.to_string());
-    if let Some(bytes) = inline {
-        if bytes.len() as u64 != len {
-            return Err(failed(&format!(
-                "inline payload has {} bytes of {len}",
-                bytes.len()
-            )));
-        }
-        return super::gateway::store_small(node, blob, bytes.to_vec())
-            .await
-            .map_err(|error| failed(&error));
-    }
     let Some(holder) = from else {
         return Err(failed(&"no holder is known"));
     };
@@ -272,22 +294,33 @@ async fn obtain(
 /// Reads the payload once and says what an honest validator says of it.
 async fn check_payload(node: &Node, signed: &SignedUpdate) -> Result<Verdict, JudgeError> {
     let update = &signed.update;
-    let state = node.state();
     let hash = update.payload;
-    let task = state
-        .tasks
-        .get(&update.task)
-        .ok_or_else(|| JudgeError::Local(hash, format!("task {} is unknown", update.task)))?;
-    let max_abs = task.task.max_abs_update as f32;
+    let max_abs = max_abs(node, signed)?;
     let coordinates = usize::try_from(update.payload_bytes / 4).unwrap_or(usize::MAX);
-    let missing = || JudgeError::Local(hash, "removed meanwhile".to_owned());
-    let path = node.blobs().path(&super::blob(hash)).ok_or_else(missing)?;
+    let store = node.blobs().clone();
     let checked = tokio::task::spawn_blocking(move || {
-        let source = cifer_aggregation::FileSource::open(&path, coordinates)?;
+        let source = BlobSource::open(&store, super::blob(hash), coordinates)?;
         cifer_aggregation::check_finite(&source, max_abs)
     })
     .await
     .map_err(|error| JudgeError::Local(hash, error.to_string()))?;
+    verdict(hash, checked)
+}
+
+/// Largest magnitude that the task allows.
+fn max_abs(node: &Node, signed: &SignedUpdate) -> Result<f32, JudgeError> {
+    let (id, hash) = (signed.update.task, signed.update.payload);
+    let state = node.state();
+    let task = state.tasks.get(&id);
+    let task = task.ok_or_else(|| JudgeError::Local(hash, format!("task {id} is unknown")))?;
+    Ok(task.task.max_abs_update as f32)
+}
+
+/// What an honest validator says of a payload of which this was found.
+fn verdict(
+    hash: cifer_chain::BlobHash,
+    checked: Result<(), cifer_aggregation::AggregationError>,
+) -> Result<Verdict, JudgeError> {
     match checked {
         Ok(()) => Ok(Verdict::Available),
         Err(cifer_aggregation::AggregationError::NonFinite { .. }) => {

@@ -19,13 +19,13 @@ pub(crate) mod metrics;
 mod retention;
 pub(crate) mod rounds;
 mod seen;
+mod source;
 mod votes;
 mod wire;
 
 use std::{
     collections::HashMap,
-    path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -36,6 +36,7 @@ use cifer_chain::{
 };
 use cifer_dataplane::{BlobStore, Handle, PeerId, Topic};
 use cifer_genesis::{Genesis, GenesisHash};
+use cifer_proto::v1::RoundChanged;
 use tokio::sync::{Notify, broadcast, mpsc, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::debug;
@@ -61,6 +62,8 @@ pub struct Committed {
     pub tx_count: usize,
     /// What it did.
     pub events: Vec<Event>,
+    /// What subscribers are told of that; made by the first of them, since it takes a look into the store.
+    pub(crate) changes: OnceLock<Vec<RoundChanged>>,
 }
 
 /// Why a transaction was not taken.
@@ -72,6 +75,15 @@ pub enum SubmitTxError {
     /// The mempool has it, or has no room.
     #[error(transparent)]
     Mempool(#[from] MempoolError),
+}
+
+/// What is known of a transaction's signatures when it is offered to the mempool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Signatures {
+    /// Nothing: all of them are verified.
+    Unknown,
+    /// This node made the transaction from signatures that it verified one by one, and counted their power.
+    Verified,
 }
 
 /// Which round and contributor an update belongs to.
@@ -146,7 +158,6 @@ pub(crate) struct Parts {
     pub(crate) ledger: ledger::Ledger,
     pub(crate) plane: Handle,
     pub(crate) blobs: BlobStore,
-    pub(crate) scratch: PathBuf,
     pub(crate) retention: Retention,
     pub(crate) stop: CancellationToken,
 }
@@ -330,6 +341,12 @@ impl Node {
         *lock(&self.0.consensus) = Some(status);
     }
 
+    /// Who proposes now, or next, as far as the engine has said.
+    pub(crate) fn next_proposer(&self) -> Option<ValidatorId> {
+        let consensus = lock(&self.0.consensus);
+        consensus.as_ref()?.borrow().proposer
+    }
+
     /// Starts a task that ends with the node.
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         let stop = self.0.parts.stop.clone();
@@ -353,7 +370,11 @@ impl Node {
     }
 
     /// Checks a transaction and takes it into the mempool, without gossip.
-    pub(crate) fn take_tx(&self, tx: Transaction) -> Result<(TxHash, Vec<u8>), SubmitTxError> {
+    pub(crate) fn take_tx(
+        &self,
+        tx: Transaction,
+        signatures: Signatures,
+    ) -> Result<(TxHash, Vec<u8>), SubmitTxError> {
         let hash = tx.hash(self.chain_id());
         let bytes = wire::encode(&tx);
         {
@@ -363,7 +384,8 @@ impl Node {
             }
             pool.room_for(bytes.len() as u64)?;
         }
-        cifer_chain::check_tx(&self.state(), &tx)?;
+        let known = signatures == Signatures::Verified;
+        cifer_chain::check_tx_with(&self.state(), &tx, &|_| known)?;
         lock(&self.0.mempool).insert(hash, tx, bytes.clone())?;
         self.0.work.notify_one();
         let work = self.work();
@@ -379,7 +401,16 @@ impl Node {
     /// # Errors
     /// See [`SubmitTxError`].
     pub fn submit_tx(&self, tx: Transaction) -> Result<TxHash, SubmitTxError> {
-        let (hash, bytes) = self.take_tx(tx)?;
+        self.submit(tx, Signatures::Unknown)
+    }
+
+    /// [`Self::submit_tx`] for what this node has put together itself.
+    pub(crate) fn submit(
+        &self,
+        tx: Transaction,
+        signatures: Signatures,
+    ) -> Result<TxHash, SubmitTxError> {
+        let (hash, bytes) = self.take_tx(tx, signatures)?;
         let node = self.clone();
         self.spawn(async move {
             if let Err(error) = node.plane().publish(Topic::Tx, bytes).await {
@@ -455,14 +486,6 @@ impl Node {
         let state = self.state();
         let task = state.tasks.values().find(|task| task.model == model)?;
         Some(task.task.payload_bytes())
-    }
-
-    /// Where a round's result is written before it is known by its hash.
-    pub(crate) fn scratch_path(&self, task: TaskId, round: RoundId) -> PathBuf {
-        self.0
-            .parts
-            .scratch
-            .join(format!("aggregate-{task}-{round}.tmp"))
     }
 
     pub(crate) fn set_computed(&self, model: BlobHash) {
@@ -550,6 +573,7 @@ impl Node {
             hash: block.hash(),
             tx_count: hashes.len(),
             events,
+            changes: OnceLock::new(),
         };
         // Nobody listening is fine.
         let _ = self.0.committed.send(Arc::new(committed));

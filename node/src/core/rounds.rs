@@ -8,13 +8,14 @@ use std::{collections::BTreeSet, time::Duration};
 
 use cifer_chain::{
     AggregateStatement, AggregateVote, Event, ModelRoot, Phase, RoundId, TaskId, Transaction,
+    ValidatorId, ValidatorSet,
 };
 use cifer_dataplane::Topic;
 use tokio::{sync::broadcast::error::RecvError, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
-use super::{Node, aggregate, votes::Outcome, wire};
+use super::{Node, Signatures, aggregate, votes::Outcome, wire};
 
 /// How often missing votes are asked for and failed work is tried again. Not in the good path.
 const RETRY: Duration = Duration::from_secs(2);
@@ -230,7 +231,8 @@ impl Node {
     }
 
     /// Submits a certificate if there is a quorum. Validators take turns, so that normally one of
-    /// them does; the others follow when it stays silent.
+    /// them does: the next proposer, which need not wait for it to travel. The others follow when it
+    /// stays silent.
     pub(crate) fn try_certify(&self, task: TaskId, round: RoundId) {
         let state = self.state();
         let waiting = move |node: &Self| {
@@ -247,23 +249,53 @@ impl Node {
         let Some(validator) = self.validator() else {
             return;
         };
-        let entries = validators.entries();
-        let seat = entries
-            .iter()
-            .position(|(id, _)| *id == validator)
-            .unwrap_or_default() as u64;
-        let turn =
-            (entries.len() as u64 + seat - round.0 % entries.len() as u64) % entries.len() as u64;
+        let turn = turn(validators, validator, self.next_proposer());
         let node = self.clone();
         let tx = Transaction::Aggregate(certificate);
         self.spawn(async move {
-            tokio::time::sleep(SUBMIT_STAGGER * u32::try_from(turn).unwrap_or(u32::MAX)).await;
+            tokio::time::sleep(SUBMIT_STAGGER * turn).await;
             if !node.mempool_has_certificate(task, round)
                 && (turn == 0 || waiting(&node))
-                && let Err(error) = node.submit_tx(tx)
+                && let Err(error) = node.submit(tx, Signatures::Verified)
             {
                 debug!(%task, %round, %error, "aggregate certificate not submitted");
             }
         });
+    }
+}
+
+/// How many validators submit before `own` does, counted from the next proposer (or the first seat).
+fn turn(validators: &ValidatorSet, own: ValidatorId, proposer: Option<ValidatorId>) -> u32 {
+    let entries = validators.entries();
+    let seat = |validator| {
+        let found = entries.iter().position(|(id, _)| *id == validator);
+        found.unwrap_or_default()
+    };
+    let first = proposer.map_or(0, seat);
+    let turn = (entries.len() + seat(own) - first) % entries.len();
+    u32::try_from(turn).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use cifer_chain::{SecretKey, VotingPower};
+
+    use super::*;
+
+    #[test]
+    fn the_next_proposer_is_first_and_everybody_has_a_turn() {
+        let id = |seed| ValidatorId(SecretKey::from_seed(&[seed; 32]).public_key());
+        let ids: Vec<_> = (1..=4).map(id).collect();
+        let entries = ids.iter().map(|id| (*id, VotingPower(1))).collect();
+        let validators = ValidatorSet::new(entries).unwrap();
+        for proposer in &ids {
+            assert_eq!(turn(&validators, *proposer, Some(*proposer)), 0);
+            let mut turns: Vec<_> = ids
+                .iter()
+                .map(|own| turn(&validators, *own, Some(*proposer)))
+                .collect();
+            turns.sort_unstable();
+            assert_eq!(turns, [0, 1, 2, 3]);
+        }
     }
 }

@@ -81,7 +81,10 @@ impl Subscriber {
                         next += 1;
                     }
                     let (header, count) = (&block.header, block.tx_count);
-                    self.block(header, block.hash, count, &block.events).await?;
+                    let changes = block
+                        .changes
+                        .get_or_init(|| round_changes(&self.node, &block.events));
+                    self.block(header, block.hash, count, changes).await?;
                     next += 1;
                 }
                 Err(broadcast::error::RecvError::Lagged(_)) => {
@@ -108,8 +111,9 @@ impl Subscriber {
             .and_then(|block| Ok((block, store.events(height)?)));
         match read {
             Ok((Some(block), events)) => {
-                let (count, events) = (block.transactions.len(), events.unwrap_or_default());
-                self.block(&block.header, block.hash(), count, &events)
+                let count = block.transactions.len();
+                let changes = round_changes(&self.node, &events.unwrap_or_default());
+                self.block(&block.header, block.hash(), count, &changes)
                     .await
             }
             Ok((None, _)) => Ok(()),
@@ -125,7 +129,7 @@ impl Subscriber {
         header: &Header,
         hash: BlockHash,
         tx_count: usize,
-        events: &[Event],
+        changes: &[v1::RoundChanged],
     ) -> Result<(), Gone> {
         let committed = v1::BlockCommitted {
             hash: hash.as_bytes().to_vec(),
@@ -134,10 +138,10 @@ impl Subscriber {
         };
         self.send(header, subscribe_response::Event::BlockCommitted(committed))
             .await?;
-        for event in events {
-            if let Some(changed) = self.round_changed(event) {
-                self.send(header, subscribe_response::Event::RoundChanged(changed))
-                    .await?;
+        for changed in changes {
+            if self.tasks.is_empty() || self.tasks.contains(&TaskId(changed.task)) {
+                let event = subscribe_response::Event::RoundChanged(changed.clone());
+                self.send(header, event).await?;
             }
         }
         Ok(())
@@ -151,95 +155,101 @@ impl Subscriber {
         };
         self.out.send(Ok(message)).await.map_err(|_| Gone)
     }
+}
 
-    fn round_changed(&self, event: &Event) -> Option<v1::RoundChanged> {
-        let state = self.node.state();
-        let (task, round, transition, model, deadline) = match event {
-            Event::RoundOpened {
-                task,
-                round,
-                base,
-                deadline_ms,
-            } => (
-                *task,
-                *round,
-                v1::RoundTransition::Opened,
-                Some(*base),
-                Some(*deadline_ms),
-            ),
-            Event::RoundExtended {
-                task,
-                round,
-                deadline_ms,
-                ..
-            } => (
-                *task,
-                *round,
-                v1::RoundTransition::Extended,
-                None,
-                Some(*deadline_ms),
-            ),
-            Event::RoundClosed { task, round, .. } => {
-                (*task, *round, v1::RoundTransition::Closed, None, None)
-            }
-            Event::RoundFinalised {
-                task, round, model, ..
-            } => (
-                *task,
-                *round,
-                v1::RoundTransition::Finalised,
-                Some(*model),
-                None,
-            ),
-            Event::RoundAborted { task, round, .. } => {
-                (*task, *round, v1::RoundTransition::Aborted, None, None)
-            }
-            _ => return None,
-        };
-        if !self.tasks.is_empty() && !self.tasks.contains(&task) {
-            return None;
-        }
-        Some(self.describe(&state, (task, round), transition, model, deadline))
-    }
+/// What these events tell subscribers, in order.
+fn round_changes(node: &Node, events: &[Event]) -> Vec<v1::RoundChanged> {
+    let state = node.state();
+    let changes = events.iter();
+    changes
+        .filter_map(|event| round_changed(node, &state, event))
+        .collect()
+}
 
-    fn describe(
-        &self,
-        state: &State,
-        (task, round): (TaskId, RoundId),
-        transition: v1::RoundTransition,
-        model: Option<ModelRoot>,
-        deadline: Option<TimestampMs>,
-    ) -> v1::RoundChanged {
-        let record = self.node.store().round(task, round).ok().flatten();
-        let current = state.tasks.get(&task);
-        let summary = match &record {
-            Some(record) => Some(convert::round_record(record)),
-            None => current
-                .filter(|t| t.round == round)
-                .and_then(convert::current_round),
-        };
-        let model = model
-            .or_else(|| record.as_ref().map(cifer_chain::RoundRecord::model))
-            .or_else(|| current.map(|task| task.model));
-        let (accepted, rejected) = match transition {
-            v1::RoundTransition::Opened => (0, 0),
-            _ => summary
-                .as_ref()
-                .map_or((0, 0), |summary| (summary.accepted, summary.rejected)),
-        };
-        v1::RoundChanged {
-            task: task.0,
-            round: round.0,
-            transition: transition.into(),
-            model_root: model
-                .map(|model| model.as_bytes().to_vec())
-                .unwrap_or_default(),
-            accepted,
-            rejected,
-            deadline_ms: deadline.map_or_else(
-                || summary.map_or(0, |s| s.deadline_ms),
-                |deadline| deadline.0,
-            ),
+fn round_changed(node: &Node, state: &State, event: &Event) -> Option<v1::RoundChanged> {
+    let (task, round, transition, model, deadline) = match event {
+        Event::RoundOpened {
+            task,
+            round,
+            base,
+            deadline_ms,
+        } => (
+            *task,
+            *round,
+            v1::RoundTransition::Opened,
+            Some(*base),
+            Some(*deadline_ms),
+        ),
+        Event::RoundExtended {
+            task,
+            round,
+            deadline_ms,
+            ..
+        } => (
+            *task,
+            *round,
+            v1::RoundTransition::Extended,
+            None,
+            Some(*deadline_ms),
+        ),
+        Event::RoundClosed { task, round, .. } => {
+            (*task, *round, v1::RoundTransition::Closed, None, None)
         }
+        Event::RoundFinalised {
+            task, round, model, ..
+        } => (
+            *task,
+            *round,
+            v1::RoundTransition::Finalised,
+            Some(*model),
+            None,
+        ),
+        Event::RoundAborted { task, round, .. } => {
+            (*task, *round, v1::RoundTransition::Aborted, None, None)
+        }
+        _ => return None,
+    };
+    let place = (task, round);
+    Some(describe(node, state, place, transition, model, deadline))
+}
+
+fn describe(
+    node: &Node,
+    state: &State,
+    (task, round): (TaskId, RoundId),
+    transition: v1::RoundTransition,
+    model: Option<ModelRoot>,
+    deadline: Option<TimestampMs>,
+) -> v1::RoundChanged {
+    let record = node.store().round(task, round).ok().flatten();
+    let current = state.tasks.get(&task);
+    let summary = match &record {
+        Some(record) => Some(convert::round_record(record)),
+        None => current
+            .filter(|t| t.round == round)
+            .and_then(convert::current_round),
+    };
+    let model = model
+        .or_else(|| record.as_ref().map(cifer_chain::RoundRecord::model))
+        .or_else(|| current.map(|task| task.model));
+    let (accepted, rejected) = match transition {
+        v1::RoundTransition::Opened => (0, 0),
+        _ => summary
+            .as_ref()
+            .map_or((0, 0), |summary| (summary.accepted, summary.rejected)),
+    };
+    v1::RoundChanged {
+        task: task.0,
+        round: round.0,
+        transition: transition.into(),
+        model_root: model
+            .map(|model| model.as_bytes().to_vec())
+            .unwrap_or_default(),
+        accepted,
+        rejected,
+        deadline_ms: deadline.map_or_else(
+            || summary.map_or(0, |s| s.deadline_ms),
+            |deadline| deadline.0,
+        ),
     }
 }
