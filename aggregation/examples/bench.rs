@@ -4,7 +4,7 @@
 //! | command | answer |
 //! |---|---|
 //! | `load PATH` (a `.npy` file of two dimensions) | `ok N D` |
-//! | `run PIPELINE` | `ms TIME`, of the aggregation alone |
+//! | `run SECONDS PIPELINE` | `ms TIME`, of the last of as many aggregations as fill these seconds, one at least |
 //! | `save PATH` (a `.npy` file) | `ok`, the result of the last run |
 //! | `bandwidth` | `gbs RATE`, of reading memory with all threads |
 //!
@@ -67,17 +67,26 @@ impl Bench {
         Ok(format!("ok {} {len}", self.rows.len()))
     }
 
-    fn run(&mut self, pipeline: &str) -> Result<String, Failure> {
-        let pipeline: Pipeline = pipeline.parse()?;
+    fn run(&mut self, argument: &str) -> Result<String, Failure> {
+        let (seconds, pipeline) = argument
+            .split_once(' ')
+            .ok_or("expected SECONDS PIPELINE")?;
+        let (seconds, pipeline): (f64, Pipeline) = (seconds.parse()?, pipeline.parse()?);
         let updates: Vec<Update<'_>> = self
             .rows
             .iter()
             .map(|source| Update { source, weight: 1 })
             .collect();
-        self.result.clear();
-        let start = Instant::now();
-        aggregate_pipeline(&pipeline, &[0; 32], &updates, &mut self.result)?;
-        Ok(format!("ms {}", start.elapsed().as_secs_f64() * 1e3))
+        let begin = Instant::now();
+        loop {
+            self.result.clear();
+            let start = Instant::now();
+            aggregate_pipeline(&pipeline, &[0; 32], &updates, &mut self.result)?;
+            let taken = start.elapsed().as_secs_f64();
+            if begin.elapsed().as_secs_f64() >= seconds {
+                return Ok(format!("ms {}", taken * 1e3));
+            }
+        }
     }
 
     fn save(&self, path: &str) -> Result<String, Failure> {
@@ -128,7 +137,7 @@ mod tests {
         let mut bench = Bench::default();
         let mut ask = |command: &str, argument: &str| bench.answer(command, argument);
         assert_eq!(ask("load", &path("rows.npy")).unwrap(), "ok 3 2");
-        let time = ask("run", "trimmed-mean:f=1").unwrap();
+        let time = ask("run", "0.01 trimmed-mean:f=1").unwrap();
         assert!(time.strip_prefix("ms ").unwrap().parse::<f64>().unwrap() > 0.0);
         assert_eq!(ask("save", &path("result.npy")).unwrap(), "ok");
         let result = UpdateFile::open(path("result.npy")).unwrap();
@@ -136,7 +145,9 @@ mod tests {
         result.read(0, &mut values).unwrap();
         assert_eq!((result.len(), values), (2, [3.0, 6.0]));
 
-        assert!(ask("run", "krum:f=9").is_err());
+        for wrong in ["0 krum:f=9", "median", "x median", "0 average"] {
+            assert!(ask("run", wrong).is_err(), "{wrong}");
+        }
         assert!(ask("load", &path("absent.npy")).is_err());
         assert!(
             ask("stop", "")

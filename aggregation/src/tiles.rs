@@ -53,7 +53,7 @@ const SPAN_BYTES: usize = 256 * 1024;
 const WINDOW_BYTES: usize = 32 * 1024 * 1024;
 
 /// Slots per thread: enough that threads seldom wait for the slowest.
-const SLOTS_PER_THREAD: usize = 32;
+const SLOTS_PER_THREAD: usize = 8;
 
 /// The rows of one pass: updates, checked to have the same length, with the index each is known by;
 /// or mixtures of them, made while they are read.
