@@ -26,7 +26,9 @@ const BANDWIDTH_RUNS: usize = 7;
 
 #[derive(Default)]
 struct Bench {
-    rows: Vec<Vec<f32>>,
+    /// One row after the other, as in the file.
+    values: Vec<f32>,
+    rows: usize,
     result: Vec<f32>,
 }
 
@@ -57,14 +59,15 @@ impl Bench {
 
     fn load(&mut self, path: &str) -> Result<String, Failure> {
         // The old arrays go first: two at a time may be more than there is memory for.
-        (self.rows, self.result) = (vec![], vec![]);
-        for file in UpdateFile::open_rows(path)? {
-            let mut row = vec![0.0; file.len()];
-            file.read(0, &mut row)?;
-            self.rows.push(row);
+        *self = Self::default();
+        let files = UpdateFile::open_rows(path)?;
+        let len = files.first().map_or(0, |file| file.len());
+        self.values = vec![0.0; files.len() * len];
+        self.rows = files.len();
+        for (file, row) in files.iter().zip(self.values.chunks_exact_mut(len.max(1))) {
+            file.read(0, row)?;
         }
-        let len = self.rows.first().map_or(0, Vec::len);
-        Ok(format!("ok {} {len}", self.rows.len()))
+        Ok(format!("ok {} {len}", self.rows))
     }
 
     fn run(&mut self, argument: &str) -> Result<String, Failure> {
@@ -72,8 +75,9 @@ impl Bench {
             .split_once(' ')
             .ok_or("expected SECONDS PIPELINE")?;
         let (seconds, pipeline): (f64, Pipeline) = (seconds.parse()?, pipeline.parse()?);
-        let updates: Vec<Update<'_>> = self
-            .rows
+        let len = self.values.len() / self.rows.max(1);
+        let rows: Vec<&[f32]> = self.values.chunks_exact(len.max(1)).collect();
+        let updates: Vec<Update<'_>> = rows
             .iter()
             .map(|source| Update { source, weight: 1 })
             .collect();
