@@ -1,7 +1,7 @@
 //! How near each kernel comes to what this machine can do, measured in the same run.
 //!
 //! `cargo run --release -p cifer-aggregation --example kernels` prints the bandwidth of the memory and the peak of
-//! `sum += (x - y)²` in f64 registers, and then for 16 updates of 1e6 coordinates (or `-- N D`):
+//! `sum += (x - y)²` in f32 registers, and then for 16 updates of 1e6 coordinates (or `-- N D`):
 //!
 //! - each rule on every instruction set that the processor has: best and median time, input bytes
 //!   over the best time as a share of the bandwidth (coordinate-wise rules and the mean read them
