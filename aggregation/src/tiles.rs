@@ -6,8 +6,7 @@
 //! Inside a tile the updates are read in **spans** (as long as fits [`SPAN_BYTES`]): a weighted sum works on these, and
 //! for everything else they are brought, checked, into a compact **block** of n rows by [`BLOCK`] coordinates that stays
 //! in cache while a rule works on it. What a tile leaves behind (output, or partial distances) lies in its **slot**;
-//! as many slots are used as fit [`WINDOW_BYTES`], and while one half of them is computed the other is
-//! taken.
+//! there are some for each thread, as far as they fit [`WINDOW_BYTES`], and a slot is used again when its tile was taken.
 //!
 //! # Memory
 //! With n updates each thread holds
