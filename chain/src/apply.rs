@@ -7,7 +7,8 @@
 //! checked all signatures before, in its mempool say. Skipping those is sound because the hash covers
 //! every byte of the transaction, signatures included, and their verification depends on nothing
 //! but those bytes, the chain id and the validator set. A cache must therefore be emptied when the
-//! validator set changes. Checks against the state are never skipped.
+//! validator set changes. The proof in a `ShareFraud` counts as a signature: it depends, further, on the share keys and
+//! the seed of a round that it names, which never change once they are there. Checks against the state are never skipped.
 
 use std::collections::BTreeSet;
 
@@ -24,7 +25,7 @@ use crate::{
     private::{Place, Seal},
     round::{AbortReason, Moment, Phase, RoundStep, TaskState},
     state::{State, Writes},
-    transact::{View, Working, verify_signatures},
+    transact::{View, Working},
     tx::Transaction,
     update::Update,
 };
@@ -160,11 +161,12 @@ pub fn check_tx_with(
     check_size(state, tx)?;
     // At the very last height nothing is valid any more, but that is for `apply` to say.
     let height = state.height.next().unwrap_or(state.height);
-    View { state, height }.check(tx)?;
+    let view = View { state, height };
+    view.check(tx)?;
     if verified(&tx.hash(&state.chain_id)) {
         return Ok(());
     }
-    verify_signatures(&state.chain_id, &state.validators, tx)
+    view.verify(tx)
 }
 
 fn check_size(state: &State, tx: &Transaction) -> Result<u64, TxError> {
@@ -448,7 +450,7 @@ fn end_round(working: &mut Working, id: TaskId) {
         .extend([StateKey::Task(id), StateKey::Private(id)]);
 }
 
-/// What is due in the private half of a round: groups, or the seal.
+/// What is due in the private half of a round: keys to fix, groups, or the seal.
 fn end_private(working: &mut Working, id: TaskId) {
     let state = &mut working.state;
     let Some(task_state) = state.tasks.get_mut(&id) else {
@@ -461,6 +463,9 @@ fn end_private(working: &mut Working, id: TaskId) {
         validators: &state.validators,
     };
     let round = task_state.round;
+    if task_state.fix_keys(place) {
+        working.dirty.insert(StateKey::Private(id));
+    }
     let event = if let Some(formed) =
         task_state.form_groups(place, state.contributors.keys().copied())
     {

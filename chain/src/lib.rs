@@ -51,8 +51,8 @@ pub use key::{
 };
 pub use light::{LightClient, LightError, VerifiedHeader};
 pub use private::{
-    Fate, Group, GroupIndex, KeyShareSum, PrivateError, PrivateRound, RoundTerms, ShareFraud,
-    ShareKey, Stage,
+    Fate, Group, GroupIndex, KeyShareSum, PrivateError, PrivateRound, RoundFrame, RoundTerms,
+    ShareFraud, ShareKey, Stage,
 };
 pub use replay::{VerifyError, VerifyFault, VerifyReport, verify_chain};
 pub use round::{
@@ -63,7 +63,6 @@ pub use state::{Contributor, State, StateError, Writes};
 #[cfg(feature = "rocksdb")]
 pub use store::RocksStore;
 pub use store::{Durability, MemoryStore, Store, StoreError, TxLocation, UndecidedKey};
-pub use transact::verify_signatures;
 pub use tree::{MemoryTree, ProofError, StateProof, StateTree, TreeError, genesis_state_root};
 pub use tx::{Registration, Transaction};
 pub use update::{

@@ -40,12 +40,8 @@ pub(crate) struct Working {
     pub(crate) events: Vec<Event>,
 }
 
-/// Checks every signature and certificate of a transaction and nothing else: no state but the
-/// validator set is looked at, so it can run on any thread, ahead of time.
-///
-/// # Errors
-/// [`TxError::Signature`], [`TxError::Certificate`].
-pub fn verify_signatures(
+/// Every signature and certificate of a transaction and nothing else: no state but the validator set is looked at.
+fn verify_signatures(
     chain_id: &str,
     validators: &ValidatorSet,
     tx: &Transaction,
@@ -67,7 +63,7 @@ pub fn verify_signatures(
         Transaction::Aggregate(certificate) => certificate.verify(chain_id, validators)?,
         Transaction::ShareKey(key) => key.verify(chain_id)?,
         Transaction::KeyShareSum(sum) => sum.verify(chain_id)?,
-        // Its proof needs the round's share keys, so it is checked with the state.
+        // Has a proof, see `View::verify`.
         Transaction::ShareFraud(_) => {}
         Transaction::Evidence(Evidence::ConflictingVotes { first, second }) => {
             for (vote, signature) in [first, second] {
@@ -104,13 +100,13 @@ impl Working {
         hash: TxHash,
         signatures_known: bool,
     ) -> Result<(), TxError> {
-        View {
+        let view = View {
             state: &self.state,
             height: self.now.height,
-        }
-        .check(tx)?;
+        };
+        view.check(tx)?;
         if !signatures_known {
-            verify_signatures(&self.state.chain_id, &self.state.validators, tx)?;
+            view.verify(tx)?;
         }
         let height = self.now.height;
         match tx {
@@ -288,7 +284,15 @@ impl Working {
 }
 
 impl<'a> View<'a> {
-    /// Everything but the signatures.
+    /// Signatures, certificates and proofs: what costs, and never changes for the same bytes.
+    pub(crate) fn verify(&self, tx: &Transaction) -> Result<(), TxError> {
+        match tx {
+            Transaction::ShareFraud(fraud) => self.verify_share_fraud(fraud),
+            _ => verify_signatures(&self.state.chain_id, &self.state.validators, tx),
+        }
+    }
+
+    /// Everything but the signatures and proofs.
     pub(crate) fn check(&self, tx: &Transaction) -> Result<(), TxError> {
         match tx {
             Transaction::Register(registration) => self.check_registration(registration),

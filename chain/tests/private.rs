@@ -79,7 +79,9 @@ fn a_whole_round_and_the_next_one() {
         if round == 0 {
             assert!(current(&state).private().unwrap().keys.is_empty());
             let keys = (0..4).map(|v| network.share_key_tx(&state, v)).collect();
-            let events = commit(keys);
+            commit(keys);
+            commit(vec![]);
+            let events = commit(vec![]);
             let formed = |e: &Event| matches!(e, Event::GroupsFormed { groups: 2, .. });
             assert!(events.iter().any(formed), "{events:?}");
         }
@@ -154,6 +156,7 @@ fn groups_wait_for_share_keys_and_updates_for_groups() {
     );
     // The third is 2t + 1, and it is long past the wait.
     network.commit(&store, [network.share_key_tx(&state, 2)]);
+    network.draw(&store);
     let state = store.state();
     let Phase::Open(open) = &current(&state).phase else {
         panic!("open")
@@ -186,6 +189,7 @@ fn three_keys_do_after_the_wait_only() {
         Some(TimestampMs(open.opened.time_ms.0 + WAIT_MS))
     );
     later(&network, &store, WAIT_MS);
+    network.draw(&store);
     assert!(matches!(private(&store.state()).stage, Stage::Open { .. }));
 }
 
@@ -612,6 +616,9 @@ fn a_round_without_sums_is_aborted_and_the_next_one_opens() {
     );
     let fresh = PrivateRound {
         round: RoundId(1),
+        last_keys: (0..4)
+            .map(|v| (network.validator(v), share_key(v, RoundId(0))))
+            .collect(),
         ..PrivateRound::default()
     };
     assert_eq!(private(&state), &fresh);
@@ -627,6 +634,7 @@ fn a_validator_without_a_share_key_has_nothing_to_sum() {
     let state = store.state();
     network.commit(&store, (0..3).map(|v| network.share_key_tx(&state, v)));
     later(&network, &store, WAIT_MS);
+    network.draw(&store);
     let state = store.state();
     network.commit(&store, (0..6).map(|i| network.private_update_tx(&state, i)));
     let state = store.state();
@@ -686,7 +694,158 @@ fn a_height_without_a_deadline_is_never_due() {
     network.form_groups(&store);
     let due = store.state().next_deadline().unwrap();
     assert!(due.0 > store.state().time_ms.0 + BLOCK_INTERVAL_MS);
-    assert_eq!(store.state().height, Height(1));
+    assert_eq!(store.state().height, Height(3));
+}
+
+/// Who gives the last key knows the block before it, not the one that the draw hashes.
+#[test]
+fn the_draw_hashes_a_block_that_came_after_the_keys() {
+    let (network, store) = network();
+    let keys = |round| (0..4).map(move |v| (v, RoundId(round)));
+    let sign = |(v, round)| network.sign_share_key(v, round, share_key(v, round));
+    let drawn_from = |round, height| {
+        let block = store.block(Height(height)).unwrap().unwrap().hash();
+        cifer_chain::private::round_seed(network.chain_id(), TASK, RoundId(round), block)
+    };
+    network.commit(&store, keys(0).map(sign));
+    assert_eq!(private(&store.state()).keys_fixed, Some(Height(1)));
+    for _ in 0..2 {
+        let state = store.state();
+        assert_eq!(private(&state).stage, Stage::Keys, "{}", state.height);
+        assert!(
+            state.next_deadline().unwrap() <= state.time_ms,
+            "nobody waits"
+        );
+        network.commit(&store, []);
+    }
+    let state = store.state();
+    assert_eq!(private(&state).stage.seed(), Some(drawn_from(0, 2)));
+
+    // Keys that come ahead, the last one of them in the very block that begins their round.
+    network.commit(&store, (0..6).map(|i| network.private_update_tx(&state, i)));
+    network.commit(&store, keys(1).take(3).map(sign));
+    network.commit(&store, network.sum_txs(&store.state(), &[0, 1, 2, 3]));
+    let result = network.aggregate_tx(&store.state(), model_after(RoundId(0)));
+    network.commit(&store, [sign((3, RoundId(1))), result]);
+    let state = store.state();
+    assert_eq!(
+        (current(&state).round, state.height),
+        (RoundId(1), Height(7))
+    );
+    for _ in 0..2 {
+        assert_eq!(private(&store.state()).stage, Stage::Keys);
+        network.commit(&store, []);
+    }
+    let state = store.state();
+    assert_eq!(private(&state).stage.seed(), Some(drawn_from(1, 8)));
+}
+
+/// Otherwise another validator could publish it as a key of its own, and the committee would hold it twice.
+#[test]
+fn the_point_of_an_absent_validator_follows_from_the_draw() {
+    let (network, store) = network();
+    let state = store.state();
+    network.commit(&store, (0..3).map(|v| network.share_key_tx(&state, v)));
+    later(&network, &store, WAIT_MS);
+    network.draw(&store);
+    let state = store.state();
+    let task = current(&state);
+    let keys_of = |private: &PrivateRound| {
+        let (chain_id, validators) = (network.chain_id(), &state.validators);
+        let terms =
+            cifer_chain::RoundTerms::new(chain_id, &task.task, task.round, validators, private);
+        let recipients = terms.unwrap().unwrap().committee().recipients().to_vec();
+        recipients
+            .iter()
+            .map(|key| key.to_bytes())
+            .collect::<Vec<_>>()
+    };
+    let mut other = private(&state).clone();
+    let Stage::Open { seed, .. } = &mut other.stage else {
+        panic!("open")
+    };
+    seed.0[0] ^= 1;
+    let absent =
+        cifer_chain::private::seat(&state.validators, &network.validator(3)).expect("a seat");
+    let pairs = keys_of(private(&state)).into_iter().zip(keys_of(&other));
+    for (seat, (one, other)) in pairs.enumerate() {
+        assert_eq!(one != other, seat == absent, "seat {seat}");
+    }
+}
+
+#[test]
+fn a_share_key_of_any_earlier_round_is_refused() {
+    let (network, store) = network();
+    let old = share_key(0, RoundId(0));
+    with_updates(&network, &store, &[]);
+    // Validator 0 gives no key of the second round, which ends all the same.
+    for round in 0..2 {
+        let next = RoundId(round + 1);
+        let keys = (1..4).map(|v| network.sign_share_key(v, next, share_key(v, next)));
+        network.commit(&store, keys);
+        let live = private(&store.state()).keys.len();
+        let speakers: Vec<usize> = (4 - live..4).collect();
+        network.commit(&store, network.sum_txs(&store.state(), &speakers));
+        let result = network.aggregate_tx(&store.state(), model_after(RoundId(round)));
+        network.commit(&store, [result]);
+        later(&network, &store, WAIT_MS);
+        network.draw(&store);
+        let state = store.state();
+        assert_eq!(current(&state).round, next);
+        network.commit(&store, (0..6).map(|i| network.private_update_tx(&state, i)));
+    }
+    let state = store.state();
+    let tx = network.sign_share_key(0, RoundId(3), old);
+    assert_eq!(refused(&state, &tx), PrivateError::KeyReused(old));
+    let copied = network.sign_share_key(2, RoundId(3), old);
+    assert_eq!(refused(&state, &copied), PrivateError::KeyReused(old));
+}
+
+#[test]
+fn an_aborted_round_costs_no_second_wait_for_keys() {
+    let (network, store) = network();
+    with_updates(&network, &store, &[]);
+    let state = store.state();
+    network.commit(&store, (0..4).map(|v| network.share_key_tx(&state, v)));
+    // Nobody publishes a sum.
+    later(&network, &store, WAIT_MS);
+    let state = store.state();
+    assert_eq!(
+        (current(&state).round, &private(&state).stage),
+        (RoundId(1), &Stage::Keys)
+    );
+    assert!(state.next_deadline().unwrap() <= state.time_ms);
+    network.commit(&store, []);
+    assert!(matches!(private(&store.state()).stage, Stage::Open { .. }));
+}
+
+/// What genesis validation reckons with is what a payload has.
+#[test]
+fn genesis_knows_the_length_of_a_private_payload() {
+    for (validators, contributors, group_size) in [(4, 6, 3), (7, 9, 2), (4, 12, 12), (13, 5, 5)] {
+        for value_bits in [4, 8, 11, 16] {
+            for parameters in [1, 2_048, 4_097, 100_000] {
+                let network = Network::private(validators, contributors, group_size).with(|g| {
+                    let task = &mut g.tasks[0];
+                    task.privacy.as_mut().unwrap().value_bits = value_bits;
+                    task.tensors[0].shape = vec![parameters];
+                    task.tensors.truncate(1);
+                });
+                let task = network.genesis.tasks[0].clone();
+                let terms = task.privacy.clone().unwrap();
+                let (network, store) = started(network);
+                network.form_groups(&store);
+                let frame = cifer_chain::private::testing::round_terms(&network, &store.state());
+                let bytes =
+                    terms.payload_bytes(validators as u64, contributors as u64, task.coordinates());
+                assert_eq!(
+                    bytes,
+                    frame.payload().unwrap().total(),
+                    "{validators} {group_size} {value_bits} {parameters}"
+                );
+            }
+        }
+    }
 }
 
 proptest! {

@@ -4,18 +4,22 @@
 use std::io::Cursor;
 
 use cifer_chain::{
-    MemoryStore, Phase, PrivateError, RejectReason, RoundId, RoundTerms, ShareFraud, Stage, State,
-    Store, TimestampMs, Transaction, TxError, Update, check_tx,
+    Event, Fate, MemoryStore, PayloadEncoding, Phase, PrivateError, RejectReason, RoundId,
+    RoundTerms, ShareFraud, Stage, State, Store, TimestampMs, Transaction, TxError, Update,
+    check_tx, check_tx_with,
     private::{
-        KEY_SHARE_SUM_BYTES, contributor_set,
-        payload::{Finding, OwnShare, Recipient, inspect, seal_update, take_share},
+        KEY_SHARE_SUM_BYTES, contributor_set, dealing_hash,
+        payload::{Finding, OwnShare, Recipient, inspect, quantiser, seal_update, take_share},
         seat,
         testing::{WAIT_MS, round_terms},
     },
     testing::{Network, current},
     verify_chain,
 };
-use cifer_homocryption::ring::{RecipientSecret, RingError, ShareSum, Streamed, open_mean};
+use cifer_homocryption::ring::{
+    ContributorKey, RecipientSecret, RingError, ShareSum, Streamed, deal_cheating, encrypt,
+    open_mean,
+};
 use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng};
 
 /// Coordinates of the test task.
@@ -63,11 +67,13 @@ impl Round {
                 .sign_share_key(*v, round, self.secrets[*v].public().to_bytes())
         });
         self.network.commit(&self.store, keys);
+        self.network.draw(&self.store);
     }
 
     fn wait(&self) {
         let time_ms = TimestampMs(self.state().time_ms.0 + WAIT_MS);
         self.network.commit_at(&self.store, time_ms, []);
+        self.network.draw(&self.store);
     }
 
     /// Values of a contributor: all of them `0.1 * (index + 1)`, with alternating sign.
@@ -77,25 +83,93 @@ impl Round {
             .collect()
     }
 
-    fn encrypt(&mut self, contributor: usize) -> Update {
-        let (state, terms) = (self.state(), self.terms());
-        let mut update = self.network.private_update(&state, contributor);
+    fn group_of(&self, contributor: usize) -> u32 {
+        let state = self.state();
         let private = current(&state).private().unwrap();
-        let group = private.group_of(&update.contributor).unwrap();
+        private
+            .group_of(&self.network.contributor(contributor))
+            .unwrap()
+    }
+
+    fn plain(contributor: usize) -> Vec<u8> {
         let values = Self::values(contributor);
-        let plain: Vec<u8> = values
+        values
             .iter()
             .flat_map(|value| value.to_le_bytes())
-            .collect();
-        let mut payload = Vec::new();
-        let rng = &mut self.rng;
-        let id = update.contributor;
-        let encoding = seal_update(&terms, group, id, &plain[..], &mut payload, rng);
-        update.encoding = encoding.unwrap();
-        assert_eq!(payload.len() as u64, terms.payload().unwrap().total());
-        update.payload = cifer_chain::BlobHash::from_bytes(*blake3::hash(&payload).as_bytes());
+            .collect()
+    }
+
+    fn encrypt(&mut self, contributor: usize) -> Update {
+        let (terms, group) = (self.terms(), self.group_of(contributor));
+        let (id, mut payload) = (self.network.contributor(contributor), Vec::new());
+        let (rng, plain) = (&mut self.rng, Self::plain(contributor));
+        let encoder = quantiser(&terms, rng).unwrap();
+        let encoding = seal_update(&terms, group, id, &encoder, &plain[..], &mut payload, rng);
+        self.commitment(contributor, payload, encoding.unwrap())
+    }
+
+    /// As an attacker encrypts: the share for one validator is bad, and signed all the same.
+    fn cheat(&mut self, contributor: usize, victim: usize) -> Update {
+        let (terms, group) = (self.terms(), self.group_of(contributor));
+        let (id, seat) = (self.network.contributor(contributor), self.seat(victim));
+        let (rng, plain) = (&mut self.rng, Self::plain(contributor));
+        let key = ContributorKey::generate(&terms.group(group).unwrap(), rng);
+        let dealing = terms.dealing(group, id).unwrap();
+        let dealing = deal_cheating(&key, &dealing, seat, rng).unwrap();
+        let header = dealing.header.to_bytes();
+        let mut payload = [header.clone(), dealing.shares.concat()].concat();
+        let (encoder, layout) = (quantiser(&terms, rng).unwrap(), terms.layout());
+        let values = terms.values();
+        encrypt(key, layout, &encoder, values, &plain[..], &mut payload, rng).unwrap();
+        let encoding = PayloadEncoding::GroupedSum {
+            group,
+            mask_seed: terms.mask_seed(group),
+            dealing: dealing_hash(&header),
+        };
+        self.commitment(contributor, payload, encoding)
+    }
+
+    fn commitment(
+        &mut self,
+        contributor: usize,
+        payload: Vec<u8>,
+        encoding: PayloadEncoding,
+    ) -> Update {
+        let bytes = self.terms().payload().unwrap().total();
+        assert_eq!(payload.len() as u64, bytes);
+        let update = Update {
+            payload: cifer_chain::BlobHash::from_bytes(*blake3::hash(&payload).as_bytes()),
+            encoding,
+            ..self.network.private_update(&self.state(), contributor)
+        };
         self.payloads[contributor] = payload;
         update
+    }
+
+    /// What a validator finds in the payload of an update.
+    fn inspect(&mut self, validator: usize, contributor: usize, update: &Update) -> Finding {
+        let own = Recipient {
+            seat: self.seat(validator),
+            secret: &self.secrets[validator],
+        };
+        let terms = self.terms();
+        let payload = Cursor::new(&self.payloads[contributor]);
+        inspect(&terms, update, Some(own), payload, &mut self.rng).unwrap()
+    }
+
+    /// Sends an update with a bad share for validator 2, which the other validators let in, and the victim's proof of it.
+    fn send_cheating(&mut self, contributor: usize) -> ShareFraud {
+        let update = self.cheat(contributor, 2);
+        for validator in [0, 1, 3] {
+            let found = self.inspect(validator, contributor, &update);
+            assert!(matches!(found, Finding::Good), "{validator}: {found:?}");
+        }
+        let Finding::BadShare(fraud) = self.inspect(2, contributor, &update) else {
+            panic!("validator 2 was dealt a bad share")
+        };
+        let tx = self.network.certify(self.network.sign(update, contributor));
+        self.network.commit(&self.store, [tx]);
+        *fraud
     }
 
     fn send(&mut self, contributors: &[usize]) {
@@ -413,7 +487,7 @@ fn an_accusation_of_an_honest_dealer_is_refused() {
     let update = round.encrypt(0);
     let tx = round.network.certify(round.network.sign(update.clone(), 0));
     round.network.commit(&round.store, [tx]);
-    let header = round.terms().payload().unwrap().header as usize;
+    let (header, proof) = round.terms().fraud_bytes();
     let accusation = |contributor, header: &[u8], proof: Vec<u8>| {
         Transaction::ShareFraud(ShareFraud {
             task: update.task,
@@ -424,17 +498,32 @@ fn an_accusation_of_an_honest_dealer_is_refused() {
         })
     };
     let right = round.payloads[0][..header].to_vec();
-    let nothing = accusation(update.contributor, &right, vec![0; 9_000]);
+    let nothing = accusation(update.contributor, &right, vec![0; proof]);
     assert!(matches!(
         round.refused(&nothing),
         PrivateError::Unfounded { .. }
     ));
-    let other = accusation(update.contributor, &[1, 2, 3], Vec::new());
+    // Lengths are looked at before anything is hashed or decoded.
+    for (header, proof) in [
+        (&right[1..], proof),
+        (&right[..], proof - 1),
+        (&right[..], proof + 1),
+        (&right[..], 0),
+    ] {
+        let short = accusation(update.contributor, header, vec![0; proof]);
+        assert!(matches!(
+            round.refused(&short),
+            PrivateError::WrongFraudLength { .. }
+        ));
+    }
+    let mut other = right.clone();
+    other[header - 1] ^= 1;
+    let other = accusation(update.contributor, &other, vec![0; proof]);
     assert!(matches!(
         round.refused(&other),
         PrivateError::WrongDealing { .. }
     ));
-    let absent = accusation(round.network.contributor(1), &right, Vec::new());
+    let absent = accusation(round.network.contributor(1), &right, vec![0; proof]);
     assert!(matches!(
         round.refused(&absent),
         PrivateError::NothingToAccuse(_)
@@ -447,4 +536,133 @@ fn an_accusation_of_an_honest_dealer_is_refused() {
         .network
         .reject(certified.signed, RejectReason::BadShare);
     assert!(check_tx(&round.state(), &rejection).is_err());
+}
+
+#[test]
+fn a_bad_share_shown_while_the_round_is_open_turns_the_update_into_a_rejection() {
+    let mut round = Round::new(9, 3, 8);
+    round.publish_keys(&[0, 1, 2, 3]);
+    let fraud = round.send_cheating(0);
+    let cheat = fraud.contributor;
+    let tx = Transaction::ShareFraud(fraud);
+    let executed = round.network.commit(&round.store, [tx.clone()]);
+    let events = executed.transition.events;
+    let exposed =
+        |e: &Event| matches!(e, Event::ShareExposed { contributor, .. } if *contributor == cheat);
+    assert!(events.iter().any(exposed), "{events:?}");
+    let state = round.state();
+    let Phase::Open(open) = &current(&state).phase else {
+        panic!("open")
+    };
+    assert!(open.updates.is_empty());
+    assert_eq!(open.rejected[&cheat].reason, RejectReason::BadShare);
+    let standing = &state.contributors[&cheat];
+    assert_eq!((standing.accepted, standing.rejected), (0, 1));
+    // Its turn is used: neither a second accusation nor a second update.
+    assert!(matches!(
+        round.refused(&tx),
+        PrivateError::NothingToAccuse(_)
+    ));
+    let again = round.encrypt(0);
+    let again = round.network.certify(round.network.sign(again, 0));
+    assert!(matches!(
+        check_tx(&state, &again),
+        Err(TxError::TurnUsed { .. })
+    ));
+
+    // The others close the round, and its group is opened without it.
+    round.send(&[1, 2, 3, 4, 5, 6, 7, 8]);
+    round.publish_sums(&[0, 1, 2, 3], &[0, 1, 2]);
+    assert!(round.network.is_sealed(&round.state()));
+    for group in 0..3 {
+        round.check_mean(group);
+    }
+    let members: Vec<usize> = (0..3)
+        .flat_map(|group| round.cohort(group))
+        .map(|(contributor, _)| contributor)
+        .collect();
+    assert_eq!(members.len(), 8);
+    assert!(!members.contains(&0));
+    verify_chain(&round.store, &round.network.genesis, |_| {}).unwrap();
+}
+
+#[test]
+fn a_bad_share_shown_after_the_close_aborts_the_group_and_no_other() {
+    let mut round = Round::new(9, 3, 9);
+    round.publish_keys(&[0, 1, 2, 3]);
+    let group = round.group_of(0);
+    let fraud = round.send_cheating(0);
+    round.send(&[1, 2, 3, 4, 5, 6, 7, 8]);
+    // One validator has spoken already when the victim does.
+    round.publish_sums(&[0], &[0, 1, 2]);
+    let cheat = fraud.contributor;
+    let tx = Transaction::ShareFraud(fraud);
+    let executed = round.network.commit(&round.store, [tx.clone()]);
+    let exposed =
+        |e: &Event| matches!(e, Event::ShareExposed { contributor, .. } if *contributor == cheat);
+    assert!(executed.transition.events.iter().any(exposed));
+    let state = round.state();
+    let stage = &current(&state).private().unwrap().stage;
+    let aborted = &stage.groups()[group as usize];
+    assert_eq!(aborted.fate, Fate::BadShare);
+    assert!(aborted.exposed.contains_key(&cheat));
+    assert!(matches!(
+        round.refused(&tx),
+        PrivateError::NothingToAccuse(_)
+    ));
+    let sum = round.sum(1, group);
+    assert!(matches!(
+        round.refused(&sum),
+        PrivateError::NotOpened {
+            fate: Fate::BadShare,
+            ..
+        }
+    ));
+    let others: Vec<u32> = (0..3).filter(|other| *other != group).collect();
+    round.publish_sums(&[1, 2, 3], &others);
+    let state = round.state();
+    assert!(round.network.is_sealed(&state));
+    let stage = &current(&state).private().unwrap().stage;
+    assert_eq!((stage.live_groups(), stage.exposed()), (2, 1));
+    for other in others {
+        round.check_mean(other);
+    }
+    verify_chain(&round.store, &round.network.genesis, |_| {}).unwrap();
+}
+
+#[test]
+fn a_proof_is_verified_once_and_serves_one_accused() {
+    let mut round = Round::new(9, 3, 10);
+    round.publish_keys(&[0, 1, 2, 3]);
+    let first = round.send_cheating(0);
+    let second = round.send_cheating(1);
+    let right = Transaction::ShareFraud(first.clone());
+    check_tx(&round.state(), &right).unwrap();
+    // The proof of one dealing under the header of another, and a proof that was changed on the way.
+    let crossed = ShareFraud {
+        proof: second.proof,
+        ..first.clone()
+    };
+    let mut altered = first.clone();
+    let last = altered.proof.len() - 1;
+    altered.proof[last] ^= 1;
+    for bad in [crossed, altered] {
+        let bad = Transaction::ShareFraud(bad);
+        assert!(matches!(
+            round.refused(&bad),
+            PrivateError::Unfounded { .. }
+        ));
+        // A mempool that has verified the very bytes before does not verify them at every look: the proof does not matter then.
+        check_tx_with(&round.state(), &bad, &|_| true).unwrap();
+    }
+    // What follows from the state is looked at every time.
+    round.network.commit(&round.store, [right.clone()]);
+    let again = check_tx_with(&round.state(), &right, &|_| true);
+    assert!(
+        matches!(
+            again,
+            Err(TxError::Private(PrivateError::NothingToAccuse(_)))
+        ),
+        "{again:?}"
+    );
 }

@@ -106,6 +106,58 @@ impl Privacy {
     }
 }
 
+/// What the length of a private payload follows from: the numbers of `cifer_homocryption::ring::params`, which this crate
+/// may not know. A test of `cifer-chain`, which knows both, holds the lengths equal.
+mod ring {
+    /// Coefficients of a polynomial.
+    pub(super) const DEGREE: u64 = 2_048;
+    /// Modulus of a coefficient.
+    pub(super) const MODULUS: u64 = 16_760_833 * 16_736_257;
+    /// Bytes of a coefficient.
+    pub(super) const COEFFICIENT_BYTES: u64 = 6;
+    /// Largest error of one contributor.
+    pub(super) const TAIL: u64 = 41;
+    /// Square of the error that a sum has room for, a contributor.
+    pub(super) const NOISE_SQUARED: u64 = 2_725;
+}
+
+impl Privacy {
+    /// Bytes of a private update of so many coordinates: a dealing, a share for each validator, and the body. `contributors`
+    /// fix how many values share a coefficient. Saturating.
+    #[must_use]
+    pub fn payload_bytes(&self, validators: u64, contributors: u64, coordinates: u64) -> u64 {
+        let checks = 120_u64.saturating_add(validators).div_ceil(30);
+        let share = 4 * (ring::DEGREE + checks) + 16;
+        let polynomials = 4 * checks * (share_threshold(validators) + 1);
+        let dealing = 106 + polynomials + validators.saturating_mul(32);
+        let chunks = coordinates.div_ceil(self.slots(contributors) * ring::DEGREE);
+        let body = chunks
+            .saturating_mul(ring::DEGREE * ring::COEFFICIENT_BYTES)
+            .saturating_add(64);
+        validators
+            .saturating_mul(share)
+            .saturating_add(dealing)
+            .saturating_add(body)
+    }
+
+    /// Values that one coefficient of a body holds.
+    fn slots(&self, contributors: u64) -> u64 {
+        let members = self.largest_group(contributors).max(1);
+        // Also where validation is about to refuse the bits.
+        let levels = (1_u64 << (self.value_bits.clamp(2, 32) - 1)) - 1;
+        let radix = members.saturating_mul(2 * levels).saturating_add(1);
+        let noise = (members.saturating_mul(ring::TAIL))
+            .min(members.saturating_mul(ring::NOISE_SQUARED).isqrt());
+        let room = ring::MODULUS / (2 * (noise + 1));
+        let (mut slots, mut messages) = (0, 1_u64);
+        while let Some(next) = messages.checked_mul(radix).filter(|next| *next <= room) {
+            messages = next;
+            slots += 1;
+        }
+        slots.max(1)
+    }
+}
+
 /// Validators `t` that may be silent, wrong or curious together: the largest with `n >= 3t + 1`. Keys
 /// are shared by polynomials of degree `t`, so `t` shares say nothing and `t + 1` say all.
 #[must_use]

@@ -42,8 +42,10 @@ mod total;
 mod transform;
 
 pub use body::{Bodies, BodyHeader, HEADER_BYTES, Mapped, Streamed};
-pub use committee::{Committee, MAX_VALIDATORS, RecipientKey, RecipientSecret};
+pub use committee::{Committee, CommitteeSize, MAX_VALIDATORS, RecipientKey, RecipientSecret};
 pub use context::{GroupContext, Terms};
+#[cfg(feature = "testing")]
+pub use deal::deal_cheating;
 pub use deal::{Dealing, DealingHeader, deal, sealed_share_bytes};
 pub use encrypt::encrypt;
 pub use error::RingError;

@@ -4,7 +4,7 @@ use cifer_genesis::{TaskId, TxHash};
 use cifer_homocryption::ring::{RecipientKey, RingError, ShareSum};
 
 use super::{
-    Group, KEY_SHARE_SUM_BYTES, KeyShareSum, PrivateError, PrivateRound, RoundTerms, ShareKey,
+    Group, KEY_SHARE_SUM_BYTES, KeyShareSum, PrivateError, PrivateRound, RoundFrame, ShareKey,
     Stage, contributor_set, mask_seed, seat,
 };
 use crate::{
@@ -110,14 +110,15 @@ impl<'a> View<'a> {
         update: &Update,
     ) -> Result<(), PrivateError> {
         let (task, round) = (state.task.id, state.round);
-        let terms = self.round_terms(state)?;
         let keys = || state.private().map_or(0, |p| p.keys.len() as u64);
-        let terms = terms.ok_or_else(|| PrivateError::NoGroups {
-            task,
-            round,
-            keys: keys(),
-        })?;
-        let layout = terms.payload().map_err(ring)?;
+        let frame = self
+            .round_frame(state)?
+            .ok_or_else(|| PrivateError::NoGroups {
+                task,
+                round,
+                keys: keys(),
+            })?;
+        let layout = frame.payload().map_err(terms)?;
         let (bytes, expected) = (update.payload_bytes, layout.total());
         if bytes == expected {
             return Ok(());
@@ -125,13 +126,13 @@ impl<'a> View<'a> {
         Err(PrivateError::WrongPayloadLength { bytes, expected })
     }
 
-    /// The cryptographic terms of the current round, once its groups are formed.
-    fn round_terms(&self, state: &TaskState) -> Result<Option<RoundTerms>, PrivateError> {
+    /// Lengths and seeds of the current round, once its groups are formed.
+    fn round_frame(&self, state: &TaskState) -> Result<Option<RoundFrame>, PrivateError> {
         let Some(private) = state.private() else {
             return Ok(None);
         };
         let (chain_id, validators) = (&self.state.chain_id, &self.state.validators);
-        RoundTerms::new(chain_id, &state.task, state.round, validators, private).map_err(ring)
+        RoundFrame::new(chain_id, &state.task, state.round, validators, private).map_err(terms)
     }
 
     pub(crate) fn check_share_key(&self, published: &ShareKey) -> Result<(), TxError> {
@@ -157,7 +158,8 @@ impl<'a> View<'a> {
             return Err(PrivateError::KeyKnown { validator, round }.into());
         }
         let key = published.key;
-        let mut in_use = private.keys.values().chain(private.next_keys.values());
+        let of_rounds = [&private.last_keys, &private.keys, &private.next_keys];
+        let mut in_use = of_rounds.into_iter().flat_map(|keys| keys.values());
         if in_use.any(|other| *other == key) {
             return Err(PrivateError::KeyReused(key).into());
         }
@@ -235,23 +237,26 @@ impl<'a> View<'a> {
             return Err(PrivateError::WrongSumLength { bytes, expected });
         }
         let bad = |what: &str| PrivateError::BadSum(what.to_owned());
-        let shares = ShareSum::from_bytes(&sum.shares).map_err(ring)?;
+        let shares = ShareSum::from_bytes(&sum.shares).map_err(|error| bad(&error.to_string()))?;
         if seat(&self.state.validators, &sum.validator) != Some(shares.index()) {
             return Err(bad("it is another validator's"));
         }
-        let terms = self.round_terms(state)?.ok_or_else(|| bad("no groups"))?;
-        if *shares.group() != terms.group(sum.group).map_err(ring)?.digest() {
+        let frame = self
+            .round_frame(state)?
+            .ok_or_else(|| bad("there are no groups"))?;
+        if *shares.group() != frame.group(sum.group).map_err(terms)?.digest() {
             return Err(bad("it is another group's"));
         }
-        if shares.set() != contributor_set(&group.cohort).map_err(ring)?.digest() {
+        if shares.set() != contributor_set(&group.cohort).map_err(terms)?.digest() {
             return Err(bad("it is of other contributors"));
         }
         Ok(())
     }
 }
 
-fn ring(error: RingError) -> PrivateError {
-    PrivateError::BadSum(error.to_string())
+/// What a valid document and state never lead to.
+fn terms(error: RingError) -> PrivateError {
+    PrivateError::Terms(error.to_string())
 }
 
 impl Working {

@@ -185,6 +185,19 @@ pub enum PrivateError {
         /// What is wrong with the proof.
         reason: String,
     },
+    /// An accusation whose parts have other lengths than the round gives them.
+    #[error("{part} of an accusation has {bytes} bytes; expected {expected}")]
+    WrongFraudLength {
+        /// Which part.
+        part: &'static str,
+        /// As sent.
+        bytes: u64,
+        /// What it has.
+        expected: u64,
+    },
+    /// The round's terms make no sense, which genesis validation excludes: nothing can be judged by them.
+    #[error("terms of the round: {0}")]
+    Terms(String),
     /// A sum that is none of this validator's shares of this set.
     #[error("sum of key shares: {0}")]
     BadSum(String),

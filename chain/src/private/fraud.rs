@@ -5,9 +5,9 @@
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use cifer_genesis::{ContributorId, RoundId, TaskId, TxHash};
-use cifer_homocryption::ring::{DealingHeader, FraudProof};
+use cifer_homocryption::ring::FraudProof;
 
-use super::{Fate, PrivateError, RoundTerms, Stage, dealing_hash};
+use super::{Fate, GroupIndex, PrivateError, RoundFrame, RoundTerms, Stage, dealing_hash};
 use crate::{
     error::TxError,
     event::Event,
@@ -35,7 +35,35 @@ pub struct ShareFraud {
 }
 
 impl View<'_> {
+    /// Everything but the proof, which [`Self::verify_share_fraud`] does.
     pub(crate) fn check_share_fraud(&self, fraud: &ShareFraud) -> Result<(), TxError> {
+        self.accused_group(fraud).map(|_| ())
+    }
+
+    /// Verifies the proof. Like a signature it need not be verified twice: what it is verified against (share keys and seed of
+    /// the round that the transaction names) is fixed from the block on that made it possible.
+    pub(crate) fn verify_share_fraud(&self, fraud: &ShareFraud) -> Result<(), TxError> {
+        let group = self.accused_group(fraud)?;
+        let (state, private) = self.private_task(fraud.task)?;
+        let contributor = fraud.contributor;
+        let unfounded = |reason: String| PrivateError::Unfounded {
+            contributor,
+            reason,
+        };
+        let (chain_id, validators) = (&self.state.chain_id, &self.state.validators);
+        let terms = RoundTerms::new(chain_id, &state.task, fraud.round, validators, private)
+            .map_err(|error| PrivateError::Terms(error.to_string()))?
+            .ok_or_else(|| unfounded("the round has no groups yet".to_owned()))?;
+        let verify = || {
+            let terms = terms.dealing(group, contributor)?;
+            let proof = FraudProof::from_bytes(&fraud.proof, terms.committee)?;
+            proof.verify_encoded(&terms, &fraud.header)
+        };
+        verify().map_err(|error| unfounded(error.to_string()).into())
+    }
+
+    /// The group of an accused who may be accused, of this dealing, by bytes of the right lengths.
+    fn accused_group(&self, fraud: &ShareFraud) -> Result<GroupIndex, TxError> {
         let (task, round, contributor) = (fraud.task, fraud.round, fraud.contributor);
         let (state, private) = self.private_task(task)?;
         if round != state.round {
@@ -49,6 +77,23 @@ impl View<'_> {
         let PayloadEncoding::GroupedSum { group, dealing, .. } = accepted.encoding else {
             return Err(PrivateError::NotPrivate(task).into());
         };
+        let (chain_id, validators) = (&self.state.chain_id, &self.state.validators);
+        let frame = RoundFrame::new(chain_id, &state.task, round, validators, private)
+            .map_err(|error| PrivateError::Terms(error.to_string()))?;
+        let (header, proof) = frame.map_or((0, 0), |frame| frame.fraud_bytes());
+        for (part, bytes, expected) in [
+            ("the dealing", fraud.header.len(), header),
+            ("the proof", fraud.proof.len(), proof),
+        ] {
+            if bytes != expected {
+                return Err(PrivateError::WrongFraudLength {
+                    part,
+                    bytes: bytes as u64,
+                    expected: expected as u64,
+                }
+                .into());
+            }
+        }
         let got = dealing_hash(&fraud.header);
         if got != dealing {
             return Err(PrivateError::WrongDealing {
@@ -58,21 +103,7 @@ impl View<'_> {
             }
             .into());
         }
-        let unfounded = |error: &dyn std::fmt::Display| PrivateError::Unfounded {
-            contributor,
-            reason: error.to_string(),
-        };
-        let (chain_id, validators) = (&self.state.chain_id, &self.state.validators);
-        let terms = RoundTerms::new(chain_id, &state.task, round, validators, private)
-            .map_err(|error| unfounded(&error))?
-            .ok_or_else(|| unfounded(&"the round has no groups yet"))?;
-        let verify = || {
-            let terms = terms.dealing(group, contributor)?;
-            let header = DealingHeader::from_bytes(&fraud.header, &terms)?;
-            let proof = FraudProof::from_bytes(&fraud.proof, terms.committee)?;
-            proof.verify(&terms, &header)
-        };
-        verify().map_err(|error| unfounded(&error).into())
+        Ok(group)
     }
 }
 

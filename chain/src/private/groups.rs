@@ -2,12 +2,10 @@
 
 use borsh::BorshSerialize;
 use cifer_genesis::{
-    BlockHash, ContributorId, Hash32, RoundId, TaskId, ValidatorId, crypto::signing_bytes,
-    privacy::Privacy,
+    BlockHash, ContributorId, Hash32, RoundId, TaskId, crypto::signing_bytes, privacy::Privacy,
 };
-use std::collections::BTreeMap;
 
-use super::{Fate, Group, GroupIndex, ShareKeyBytes};
+use super::{Fate, Group, GroupIndex};
 use crate::update::Update;
 
 /// Domain of a round's seed.
@@ -25,18 +23,12 @@ fn hash(domain: &'static str, chain_id: &str, payload: &impl BorshSerialize) -> 
     Hash32::derive(domain, &signing_bytes(domain, chain_id, payload))
 }
 
-/// Seed of a round's groups and masks. `parent` is the parent of the block that forms the groups: its
-/// proposer has some choice of that hash, so colluding contributors who propose it can draw a few
-/// times; nobody can choose it.
+/// Seed of a round's groups and masks. `parent` is the parent of the block that forms the groups, a later block than
+/// the one with which the share keys were fixed: no key can be chosen for the draw it leads to. The proposer
+/// of that parent has some choice of its hash, so that it can draw as often as it can hash in time; nobody can name the outcome.
 #[must_use]
-pub fn round_seed(
-    chain_id: &str,
-    task: TaskId,
-    round: RoundId,
-    parent: BlockHash,
-    keys: &BTreeMap<ValidatorId, ShareKeyBytes>,
-) -> Hash32 {
-    hash(ROUND_SEED_DOMAIN, chain_id, &(task, round, parent, keys))
+pub fn round_seed(chain_id: &str, task: TaskId, round: RoundId, parent: BlockHash) -> Hash32 {
+    hash(ROUND_SEED_DOMAIN, chain_id, &(task, round, parent))
 }
 
 /// Seed of a group's public mask. Two updates under one mask and one key would show their difference,

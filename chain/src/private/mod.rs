@@ -3,7 +3,8 @@
 //! A round of a private task goes through stages ([`Stage`]) inside its ordinary phases:
 //!
 //! 1. *Keys*: validators publish share keys ([`ShareKey`]) made for this round. When all are in, or
-//!    `key_wait_ms` passed and `2t + 1` are, the registered contributors are put into random groups.
+//!    `key_wait_ms` passed and `2t + 1` are, they are fixed; and once a block has followed that nobody knew who
+//!    chose a key, the registered contributors are put into random groups by its hash.
 //! 2. *Open*: updates are taken. A commitment names its group and the group's mask seed, and binds
 //!    the dealing of the key's shares ([`crate::PayloadEncoding::GroupedSum`]).
 //! 3. *Closed*: each group has one set of updates, its *cohort*. A validator publishes the sum of its
@@ -14,9 +15,9 @@
 //!    changes any more: the opened sums are a function of the ledger, and so is the new model.
 //!
 //! Invariants: in a round, a group has at most one set, fixed when the round closes; a mask seed
-//! belongs to one (task, round, group) and hashes a block that was there before the group was; a
-//! sum is taken only for that set, of at least `min_cohort` updates, once a validator; a share key
-//! serves one round. Everything here is a pure function of committed blocks.
+//! belongs to one (task, round, group) and hashes a block that was there before the group was, and that
+//! came after the share keys were fixed; a sum is taken only for that set, of at least `min_cohort`
+//! updates, once a validator; a share key serves one round. Everything here is a pure function of committed blocks.
 
 mod check;
 mod error;
@@ -32,7 +33,9 @@ mod tx;
 use std::collections::BTreeMap;
 
 use borsh::{BorshDeserialize, BorshSerialize};
-use cifer_genesis::{ContributorId, Hash32, RoundId, TimestampMs, TxHash, ValidatorId, privacy};
+use cifer_genesis::{
+    ContributorId, Hash32, Height, RoundId, TimestampMs, TxHash, ValidatorId, privacy,
+};
 
 use crate::validators::ValidatorSet;
 
@@ -43,8 +46,8 @@ pub use groups::{
     mask_seed, partition, private_set_root, round_seed, set_root,
 };
 pub use terms::{
-    ABSENT_KEY_DOMAIN, DEALING_DOMAIN, PayloadLayout, RoundTerms, contributor_set, dealing_hash,
-    identity, scale, seat,
+    ABSENT_KEY_DOMAIN, DEALING_DOMAIN, PayloadLayout, RoundFrame, RoundTerms, contributor_set,
+    dealing_hash, identity, scale, seat,
 };
 pub(crate) use transition::{Place, Seal};
 pub use tx::{
@@ -61,10 +64,16 @@ pub type GroupIndex = u32;
 pub struct PrivateRound {
     /// The round, so that a proof of this entry says which one it is of.
     pub round: RoundId,
-    /// Share keys of this round, of which no more are taken after the stage *Keys*.
+    /// Share keys of this round.
     pub keys: BTreeMap<ValidatorId, ShareKeyBytes>,
+    /// The block with which `keys` were fixed: no more are taken, and the seed of the groups hashes a later block.
+    pub keys_fixed: Option<Height>,
     /// Share keys of the next round, published ahead.
     pub next_keys: BTreeMap<ValidatorId, ShareKeyBytes>,
+    /// The block with which all of `next_keys` were in.
+    pub next_keys_fixed: Option<Height>,
+    /// Of each validator the newest key of an earlier round, which it may not give again.
+    pub last_keys: BTreeMap<ValidatorId, ShareKeyBytes>,
     /// Members of the largest group; 0 before the groups are formed. It fixes the width of the slots
     /// that all updates of the round use.
     pub capacity: u32,

@@ -7,13 +7,25 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 
 use cifer_genesis::{ContributorId, RoundId, TaskId};
 use cifer_homocryption::ring::{
-    Bodies, BodyHeader, ContributorKey, DealingHeader, Quantiser, Receipt, RecipientSecret,
-    RingError, Share, Streamed, deal, encrypt, receive, sum_bodies,
+    Bodies, BodyHeader, ContributorKey, DealingHeader, Encoder, Quantiser, Receipt,
+    RecipientSecret, RingError, Share, Streamed, deal, encrypt, receive, sum_bodies,
 };
 use rand_core::{CryptoRng, RngCore};
 
 use super::{GroupIndex, RoundTerms, ShareFraud, dealing_hash};
 use crate::update::{PayloadEncoding, Update};
+
+/// The rounding of an update in the clear to the integers that are encrypted. Whoever adds noise to them wraps this
+/// [`Encoder`] in one of its own, of the same largest value.
+///
+/// # Errors
+/// [`RingError`] for terms that genesis refuses.
+pub fn quantiser(
+    terms: &RoundTerms,
+    rng: &mut (impl RngCore + CryptoRng),
+) -> Result<Quantiser, RingError> {
+    Quantiser::stochastic(*terms.scale(), 1, rng)
+}
 
 /// Encrypts an update (f32 little endian, every coordinate) under a fresh key, deals the key, and writes the payload.
 /// Returns how the commitment has to name it. The key is gone afterwards: after a failure, start over.
@@ -24,6 +36,7 @@ pub fn seal_update(
     terms: &RoundTerms,
     group: GroupIndex,
     contributor: ContributorId,
+    encoder: &impl Encoder,
     source: impl Read,
     mut sink: impl Write,
     rng: &mut (impl RngCore + CryptoRng),
@@ -35,9 +48,8 @@ pub fn seal_update(
     for share in &dealing.shares {
         sink.write_all(share)?;
     }
-    let quantiser = Quantiser::stochastic(*terms.scale(), 1, rng)?;
     let (layout, values) = (terms.layout(), terms.values());
-    encrypt(key, layout, &quantiser, values, source, sink, rng)?;
+    encrypt(key, layout, encoder, values, source, sink, rng)?;
     Ok(PayloadEncoding::GroupedSum {
         group,
         mask_seed: terms.mask_seed(group),

@@ -1,15 +1,16 @@
 //! What the cryptography of a private round follows from: the one place where the ledger's terms, keys and
 //! groups become those of `homocryption`. Everybody derives the same from the same state.
 
+use std::ops::Deref;
+
 use cifer_genesis::{
     ContributorId, Hash32, RoundId, TaskId, ValidatorId,
-    crypto::signing_bytes,
     document::Task,
     privacy::{Privacy, share_threshold},
 };
 use cifer_homocryption::ring::{
-    Committee, ContributorSet, DealingHeader, GroupContext, Layout, Opening, RecipientKey,
-    RingError, Scale, ShareSum, Terms, open, sealed_share_bytes,
+    Committee, CommitteeSize, ContributorSet, GroupContext, Layout, Opening, RecipientKey,
+    RingError, Scale, ShareSum, Terms, open,
 };
 use curve25519_dalek::ristretto::RistrettoPoint;
 
@@ -27,17 +28,32 @@ pub fn dealing_hash(header: &[u8]) -> Hash32 {
     Hash32::derive(DEALING_DOMAIN, header)
 }
 
-/// The cryptographic terms of a round whose groups are formed.
+/// What lengths, masks and groups of a round follow from, once its groups are formed. Cheap: no key is decoded.
 #[derive(Debug, Clone)]
-pub struct RoundTerms {
+pub struct RoundFrame {
     chain_id: String,
     task: TaskId,
     round: RoundId,
     seed: Hash32,
-    committee: Committee,
+    size: CommitteeSize,
     scale: Scale,
     layout: Layout,
     values: u64,
+}
+
+/// The cryptographic terms of a round whose groups are formed: its frame, and whom keys are shared among.
+#[derive(Debug, Clone)]
+pub struct RoundTerms {
+    frame: RoundFrame,
+    committee: Committee,
+}
+
+impl Deref for RoundTerms {
+    type Target = RoundFrame;
+
+    fn deref(&self) -> &RoundFrame {
+        &self.frame
+    }
 }
 
 /// Where things are in the payload of a private update: the dealing's public half, the sealed shares in the
@@ -84,8 +100,8 @@ pub fn scale(terms: &Privacy) -> Result<Scale, RingError> {
     Scale::new(u32::try_from(terms.value_bits).unwrap_or(u32::MAX), clip)
 }
 
-impl RoundTerms {
-    /// The terms of a round of `task`, of which `private` is the private half. `None` before its groups are formed,
+impl RoundFrame {
+    /// The frame of a round of `task`, of which `private` is the private half. `None` before its groups are formed,
     /// and of a task in the clear.
     ///
     /// # Errors
@@ -101,12 +117,16 @@ impl RoundTerms {
             return Ok(None);
         };
         let scale = scale(terms)?;
+        let count = validators.entries().len();
         Ok(Some(Self {
             chain_id: chain_id.to_owned(),
             task: task.id,
             round,
             seed,
-            committee: committee(chain_id, task.id, round, validators, private)?,
+            size: CommitteeSize {
+                validators: count,
+                threshold: threshold(count),
+            },
             layout: Layout::new(private.capacity, scale.value_max())?,
             scale,
             values: task.coordinates(),
@@ -131,13 +151,6 @@ impl RoundTerms {
         self.values
     }
 
-    /// Whom the keys are shared among: all validators in the order of the set. For one without a share key stands a
-    /// point of which nobody knows the secret, so that indices and lengths are the same in every round.
-    #[must_use]
-    pub const fn committee(&self) -> &Committee {
-        &self.committee
-    }
-
     /// Seed of a group's mask.
     #[must_use]
     pub fn mask_seed(&self, group: GroupIndex) -> Hash32 {
@@ -153,10 +166,57 @@ impl RoundTerms {
         GroupContext::new(self.chain_id.as_str(), task, self.round.0, group, seed)
     }
 
+    /// Where things are in a payload.
+    ///
+    /// # Errors
+    /// [`RingError`] for a model without coordinates, or of more than the ring has room for.
+    pub fn payload(&self) -> Result<PayloadLayout, RingError> {
+        Ok(PayloadLayout {
+            header: self.size.header_bytes() as u64,
+            share: self.size.share_bytes() as u64,
+            shares: self.size.validators as u64,
+            body: self.layout.body_bytes(self.values)?,
+        })
+    }
+
+    /// Bytes of the dealing's public half and of the proof in an accusation.
+    #[must_use]
+    pub const fn fraud_bytes(&self) -> (usize, usize) {
+        (self.size.header_bytes(), self.size.fraud_bytes())
+    }
+}
+
+impl RoundTerms {
+    /// The terms of a round of `task`, of which `private` is the private half. `None` before its groups are formed,
+    /// and of a task in the clear.
+    ///
+    /// # Errors
+    /// As [`RoundFrame::new`].
+    pub fn new(
+        chain_id: &str,
+        task: &Task,
+        round: RoundId,
+        validators: &ValidatorSet,
+        private: &PrivateRound,
+    ) -> Result<Option<Self>, RingError> {
+        let Some(frame) = RoundFrame::new(chain_id, task, round, validators, private)? else {
+            return Ok(None);
+        };
+        let committee = committee(frame.seed, validators, private)?;
+        Ok(Some(Self { frame, committee }))
+    }
+
+    /// Whom the keys are shared among: all validators in the order of the set. For one without a share key stands a
+    /// point of which nobody knows the secret, so that indices and lengths are the same in every round.
+    #[must_use]
+    pub const fn committee(&self) -> &Committee {
+        &self.committee
+    }
+
     /// What a contributor's dealing is bound to.
     ///
     /// # Errors
-    /// As [`Self::group`].
+    /// As [`RoundFrame::group`].
     pub fn dealing(
         &self,
         group: GroupIndex,
@@ -164,19 +224,6 @@ impl RoundTerms {
     ) -> Result<Terms<'_>, RingError> {
         let group = self.group(group)?;
         Ok(Terms::new(&group, identity(contributor), &self.committee))
-    }
-
-    /// Where things are in a payload.
-    ///
-    /// # Errors
-    /// [`RingError`] for a model without coordinates, or of more than the ring has room for.
-    pub fn payload(&self) -> Result<PayloadLayout, RingError> {
-        Ok(PayloadLayout {
-            header: DealingHeader::bytes(&self.committee) as u64,
-            share: sealed_share_bytes(&self.committee) as u64,
-            shares: self.committee.recipients().len() as u64,
-            body: self.layout.body_bytes(self.values)?,
-        })
     }
 
     /// Opens the sum of a cohort's keys from the sums that the ledger holds, in any order.
@@ -215,30 +262,29 @@ pub fn seat(validators: &ValidatorSet, validator: &ValidatorId) -> Option<usize>
     seats.binary_search_by(|(id, _)| id.cmp(validator)).ok()
 }
 
+fn threshold(validators: usize) -> u32 {
+    u32::try_from(share_threshold(validators as u64)).unwrap_or(u32::MAX)
+}
+
 fn committee(
-    chain_id: &str,
-    task: TaskId,
-    round: RoundId,
+    seed: Hash32,
     validators: &ValidatorSet,
     private: &PrivateRound,
 ) -> Result<Committee, RingError> {
     let recipients = validators.entries().iter().map(|(id, _)| {
         let published = private.keys.get(id).copied();
-        RecipientKey::from_bytes(published.unwrap_or_else(|| absent(chain_id, task, round, id)))
+        RecipientKey::from_bytes(published.unwrap_or_else(|| absent(seed, id)))
     });
-    let threshold = share_threshold(validators.entries().len() as u64);
-    let threshold = u32::try_from(threshold).unwrap_or(u32::MAX);
+    let threshold = threshold(validators.entries().len());
     Committee::new(recipients.collect::<Result<_, _>>()?, threshold)
 }
 
-/// A point whose discrete logarithm nobody knows, by hashing to the group.
-fn absent(chain_id: &str, task: TaskId, round: RoundId, validator: &ValidatorId) -> [u8; 32] {
+/// A point whose discrete logarithm nobody knows, by hashing to the group. The round's seed is younger than its share keys,
+/// so nobody could publish this point as a key of its own and have the committee hold it twice.
+fn absent(seed: Hash32, validator: &ValidatorId) -> [u8; 32] {
     let mut hasher = blake3::Hasher::new_derive_key(ABSENT_KEY_DOMAIN);
-    hasher.update(&signing_bytes(
-        ABSENT_KEY_DOMAIN,
-        chain_id,
-        &(task, round, validator),
-    ));
+    hasher.update(&seed.0);
+    hasher.update(validator.key().as_bytes());
     let mut uniform = [0; 64];
     hasher.finalize_xof().fill(&mut uniform);
     RistrettoPoint::from_uniform_bytes(&uniform)

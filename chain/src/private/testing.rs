@@ -57,12 +57,9 @@ impl Network {
     /// A validator's share key for the round that takes keys now.
     #[must_use]
     pub fn share_key_tx(&self, state: &State, validator: usize) -> Transaction {
-        let task = current(state);
-        let round = if task.gathers_keys() {
-            task.round
-        } else {
-            task.round.next().expect("not the last round")
-        };
+        let (round, _) = current(state)
+            .keys_due()
+            .expect("some round takes share keys");
         self.sign_share_key(validator, round, share_key(validator, round))
     }
 
@@ -73,11 +70,18 @@ impl Network {
         Transaction::ShareKey(ShareKey::sign(TASK, round, key, self.chain_id(), secret))
     }
 
-    /// Commits the share keys of all validators: groups are formed.
+    /// Commits the share keys of all validators, and what follows until groups are formed.
     pub fn form_groups<S: Store + ?Sized>(&self, store: &S) {
         let state = store.state();
         let keys = (0..self.validators.len()).map(|index| self.share_key_tx(&state, index));
         self.commit(store, keys);
+        self.draw(store);
+    }
+
+    /// Commits the two blocks after the one that fixed the share keys: one whose hash is the draw, one that forms the groups.
+    pub fn draw<S: Store + ?Sized>(&self, store: &S) {
+        self.commit(store, []);
+        self.commit(store, []);
     }
 
     /// The valid encrypted update of a contributor for the current round, whose groups are formed.

@@ -47,7 +47,7 @@ impl TaskState {
     }
 
     /// The round for which share keys are taken, and those that are in: the current round until its
-    /// groups are formed, the next one from then on.
+    /// keys are fixed, the next one from then on.
     ///
     /// # Errors
     /// [`PrivateError`] when no round takes any.
@@ -61,7 +61,7 @@ impl TaskState {
         if self.phase == Phase::Complete {
             return Err(PrivateError::LastRound { task, round });
         }
-        if private.stage == Stage::Keys {
+        if private.keys_fixed.is_none() {
             return Ok((round, &private.keys));
         }
         let last = self.task.rounds.max_rounds;
@@ -71,7 +71,7 @@ impl TaskState {
         }
     }
 
-    /// Whether this is a private round that still gathers share keys.
+    /// Whether this is a private round whose groups are not formed yet.
     #[must_use]
     pub fn gathers_keys(&self) -> bool {
         let open = matches!(self.phase, Phase::Open(_));
@@ -83,6 +83,10 @@ impl TaskState {
     pub(crate) fn private_deadline(&self, validators: &ValidatorSet) -> Option<TimestampMs> {
         let (private, terms) = (self.private.as_ref()?, self.task.privacy.as_ref()?);
         match (&private.stage, &self.phase) {
+            // Two blocks are due at once: the one that the seed hashes, and the one that forms the groups.
+            (Stage::Keys, Phase::Open(open)) if private.keys_fixed.is_some() => {
+                Some(open.opened.time_ms)
+            }
             (Stage::Keys, Phase::Open(open)) if private.keys.len() as u64 >= quorum(validators) => {
                 Some(later(open.opened.time_ms, terms.key_wait_ms))
             }
@@ -91,7 +95,29 @@ impl TaskState {
         }
     }
 
-    /// Forms the groups when the share keys are in, and starts the clock of the round.
+    /// Fixes the share keys of this round and the next when they are in: of this round all of them, or `2t + 1` after
+    /// the wait; of the next one all. True when something has changed.
+    pub(crate) fn fix_keys(&mut self, place: Place<'_>) -> bool {
+        let (Some(private), Some(terms)) = (&mut self.private, &self.task.privacy) else {
+            return false;
+        };
+        let n = place.validators.entries().len();
+        let before = (private.keys_fixed, private.next_keys_fixed);
+        if let (Phase::Open(open), Stage::Keys) = (&self.phase, &private.stage) {
+            let keys = private.keys.len();
+            let waited = place.now.time_ms >= later(open.opened.time_ms, terms.key_wait_ms);
+            if keys as u64 >= quorum(place.validators) && (waited || keys == n) {
+                private.keys_fixed.get_or_insert(place.now.height);
+            }
+        }
+        if private.next_keys.len() == n {
+            private.next_keys_fixed.get_or_insert(place.now.height);
+        }
+        (private.keys_fixed, private.next_keys_fixed) != before
+    }
+
+    /// Forms the groups when the parent is a later block than the one that fixed the share keys, and starts the clock of
+    /// the round.
     pub(crate) fn form_groups(
         &mut self,
         place: Place<'_>,
@@ -103,14 +129,13 @@ impl TaskState {
         let Phase::Open(open) = &mut self.phase else {
             return None;
         };
-        let (keys, n) = (private.keys.len(), place.validators.entries().len());
-        let waited = place.now.time_ms >= later(open.opened.time_ms, terms.key_wait_ms);
-        let enough = keys as u64 >= quorum(place.validators) && (waited || keys == n);
-        if private.stage != Stage::Keys || !enough {
+        let fixed = private.keys_fixed?;
+        // The parent has the height before this one.
+        if private.stage != Stage::Keys || fixed.0.saturating_add(1) >= place.now.height.0 {
             return None;
         }
         let (task, round) = (self.task.id, self.round);
-        let seed = round_seed(place.chain_id, task, round, place.parent, &private.keys);
+        let seed = round_seed(place.chain_id, task, round, place.parent);
         let groups = partition(terms, seed, contributors.collect());
         let formed = groups.len() as u64;
         let largest = groups.iter().map(Vec::len).max();
@@ -219,16 +244,21 @@ impl TaskState {
     pub(crate) fn finished_private(&self) -> Option<PrivateRound> {
         let mut private = self.private.clone()?;
         private.next_keys.clear();
+        private.next_keys_fixed = None;
+        private.last_keys.clear();
         Some(private)
     }
 
     /// Starts the private half of the next round with the keys that were published ahead.
     pub(crate) fn advance_private(&mut self) {
         if let Some(private) = &mut self.private {
-            let keys = mem::take(&mut private.next_keys);
+            let mut last_keys = mem::take(&mut private.last_keys);
+            last_keys.append(&mut private.keys);
             *private = PrivateRound {
                 round: self.round,
-                keys,
+                keys: mem::take(&mut private.next_keys),
+                keys_fixed: private.next_keys_fixed,
+                last_keys,
                 ..PrivateRound::default()
             };
         }

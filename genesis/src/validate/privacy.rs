@@ -36,6 +36,32 @@ pub(super) fn check(genesis: &Genesis, task: &Task, path: &str, problems: &mut P
         problems.add(at("mode"), kind);
     }
     check_contributors(genesis, task, terms, path, problems);
+    check_payload(genesis, task, terms, path, problems);
+}
+
+fn check_payload(
+    genesis: &Genesis,
+    task: &Task,
+    terms: &Privacy,
+    path: &str,
+    problems: &mut Problems,
+) {
+    let (n, d) = (genesis.validators.len() as u64, task.coordinates());
+    let contributors = genesis.contributors.allowed.len() as u64;
+    let (bytes, limit) = (
+        terms.payload_bytes(n, contributors, d),
+        genesis.limits.max_payload_bytes,
+    );
+    if bytes > limit {
+        let what = format!(
+            "payloads for a share of each of {n} validators and d = {d} coordinates: \
+             {bytes} <= limits.max_payload_bytes = {limit} must hold"
+        );
+        problems.add(
+            format!("{path}.privacy.value_bits"),
+            ProblemKind::Private(what),
+        );
+    }
 }
 
 /// Shares are dealt by head, one a validator.

@@ -662,6 +662,12 @@ fn private_tasks() {
         "tasks[0].privacy.group_size: a private task needs contributors.open_registration = false: \
          whoever may register many keys can fill the rest of a group with them and read its last member",
     );
+    // The update in the clear fits; the shares make it larger than that.
+    one(
+        private(|g| g.limits.max_payload_bytes = 40_000),
+        "tasks[0].privacy.value_bits: a private task needs payloads for a share of each of 4 validators \
+         and d = 650 coordinates: 45538 <= limits.max_payload_bytes = 40000 must hold",
+    );
 }
 
 #[test]

@@ -11,6 +11,7 @@ use zeroize::Zeroize;
 
 use super::error::RingError;
 use super::params::DEGREE;
+use super::seal::{PROOF_BYTES, TAG_BYTES};
 
 /// Largest committee. A dealing is then 128 encrypted shares of 8.3 KB, 1 MiB.
 pub const MAX_VALIDATORS: usize = 128;
@@ -117,6 +118,52 @@ impl fmt::Debug for RecipientSecret {
     }
 }
 
+/// How many the recipients are, and the threshold: all that the lengths of what is dealt follow from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CommitteeSize {
+    /// Validators, n.
+    pub validators: usize,
+    /// Degree of the sharing, t.
+    pub threshold: u32,
+}
+
+impl CommitteeSize {
+    /// Random combinations that a dealing is checked with, K.
+    ///
+    /// Shares of a given t + 2 validators that are not of one polynomial of degree t pass one combination with probability
+    /// 1/(2^31 - 1). There are fewer than 2^n such sets, and 120 bits shall be left for any of them.
+    pub(super) const fn checks(&self) -> usize {
+        (120 + self.validators).div_ceil(30)
+    }
+
+    /// Elements of one share: the key and one masking row a check.
+    pub(super) const fn rows(&self) -> usize {
+        DEGREE + self.checks()
+    }
+
+    /// Bytes of a [`super::DealingHeader`].
+    #[must_use]
+    pub const fn header_bytes(&self) -> usize {
+        6 + 4
+            + 32
+            + 32 * self.validators
+            + 4 * self.checks() * (self.threshold as usize + 1)
+            + PROOF_BYTES
+    }
+
+    /// Bytes of one sealed share.
+    #[must_use]
+    pub const fn share_bytes(&self) -> usize {
+        self.rows() * 4 + TAG_BYTES
+    }
+
+    /// Bytes of a [`super::FraudProof`].
+    #[must_use]
+    pub const fn fraud_bytes(&self) -> usize {
+        6 + 4 + 32 + PROOF_BYTES + self.share_bytes()
+    }
+}
+
 /// The recipients in order, and the threshold t: t of them learn nothing, t + 1 together learn a key.
 #[derive(Clone, Debug)]
 pub struct Committee {
@@ -184,16 +231,20 @@ impl Committee {
             .ok_or_else(|| RingError::range("index of a validator", index as u64, allowed()))
     }
 
-    /// Random combinations that a dealing is checked with, K.
-    ///
-    /// Shares of a given t + 2 validators that are not of one polynomial of degree t pass one combination with probability
-    /// 1/(2^31 - 1). There are fewer than 2^n such sets, and 120 bits shall be left for any of them.
-    pub(super) const fn checks(&self) -> usize {
-        (120 + self.recipients.len()).div_ceil(30)
+    /// Recipients and threshold, counted.
+    #[must_use]
+    pub const fn size(&self) -> CommitteeSize {
+        CommitteeSize {
+            validators: self.recipients.len(),
+            threshold: self.threshold,
+        }
     }
 
-    /// Elements of one share: the key and one masking row a check.
+    pub(super) const fn checks(&self) -> usize {
+        self.size().checks()
+    }
+
     pub(super) const fn rows(&self) -> usize {
-        DEGREE + self.checks()
+        self.size().rows()
     }
 }

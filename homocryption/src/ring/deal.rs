@@ -20,7 +20,7 @@ use super::field::{Fe, add_scaled, dot, evaluate};
 use super::key::ContributorKey;
 use super::keystream::{Purpose, StreamKey};
 use super::params::DEGREE;
-use super::seal::{self, Ephemeral, PROOF_BYTES, Proof, TAG_BYTES};
+use super::seal::{self, Ephemeral, Proof, TAG_BYTES};
 
 const MAGIC: [u8; 4] = *b"CFDH";
 
@@ -46,7 +46,7 @@ pub struct Dealing {
 /// Bytes of a sealed share for `committee`.
 #[must_use]
 pub fn sealed_share_bytes(committee: &Committee) -> usize {
-    committee.rows() * 4 + TAG_BYTES
+    committee.size().share_bytes()
 }
 
 /// Shares `key` on `terms`.
@@ -59,6 +59,25 @@ pub fn deal(
     rng: &mut (impl RngCore + CryptoRng),
 ) -> Result<Dealing, RingError> {
     deal_altered(key, terms, rng, |_, _, _| {})
+}
+
+/// A dealing whose share for validator `victim` is not of the polynomials that the header commits to, and is signed all
+/// the same: what a cheating contributor sends, for tests of those who have to find out.
+///
+/// # Errors
+/// As [`deal`].
+#[cfg(feature = "testing")]
+pub fn deal_cheating(
+    key: &ContributorKey,
+    terms: &Terms<'_>,
+    victim: usize,
+    rng: &mut (impl RngCore + CryptoRng),
+) -> Result<Dealing, RingError> {
+    deal_altered(key, terms, rng, |stage, index, share| {
+        if stage == Stage::Plain && index == victim {
+            share[0] ^= 1;
+        }
+    })
 }
 
 /// When a share passes by the hook of [`deal_altered`].
@@ -114,12 +133,7 @@ impl DealingHeader {
     /// Bytes of a header for `committee`.
     #[must_use]
     pub fn bytes(committee: &Committee) -> usize {
-        let threshold = committee.threshold() as usize;
-        6 + 4
-            + 32
-            + 32 * committee.recipients().len()
-            + 4 * committee.checks() * (threshold + 1)
-            + PROOF_BYTES
+        committee.size().header_bytes()
     }
 
     /// Hash of sealed share `index`: the name by which it is fetched.

@@ -12,7 +12,7 @@ use super::context::Terms;
 use super::deal::{DealingHeader, sealed_share_bytes};
 use super::error::RingError;
 use super::receive::{check_sealed, judge};
-use super::seal::{self, PROOF_BYTES, Proof};
+use super::seal::{self, Proof};
 
 const MAGIC: [u8; 4] = *b"CFFP";
 
@@ -72,6 +72,19 @@ impl FraudProof {
     /// [`RingError::Unfounded`] where the share is in order, and others where the proof proves nothing: the accuser is at fault.
     pub fn verify(&self, terms: &Terms<'_>, header: &DealingHeader) -> Result<(), RingError> {
         header.verify(terms)?;
+        self.founded(terms, header)
+    }
+
+    /// [`Self::verify`] on the encoding of a header, which is decoded and verified on the way.
+    ///
+    /// # Errors
+    /// As [`Self::verify`], and [`RingError::Malformed`].
+    pub fn verify_encoded(&self, terms: &Terms<'_>, header: &[u8]) -> Result<(), RingError> {
+        self.founded(terms, &DealingHeader::from_bytes(header, terms)?)
+    }
+
+    /// The header has been verified on these terms.
+    fn founded(&self, terms: &Terms<'_>, header: &DealingHeader) -> Result<(), RingError> {
         let recipient = terms.committee.recipient(self.index)?;
         check_sealed(terms, header, self.index, &self.sealed)?;
         let other = Some((header.ephemeral, self.shared));
@@ -92,7 +105,7 @@ impl FraudProof {
     /// Bytes of a proof for `committee`.
     #[must_use]
     pub fn bytes(committee: &Committee) -> usize {
-        6 + 4 + 32 + PROOF_BYTES + sealed_share_bytes(committee)
+        committee.size().fraud_bytes()
     }
 
     /// Canonical bytes: magic, version, index (u32), point, proof, sealed share.
@@ -253,10 +266,14 @@ mod tests {
             let header =
                 DealingHeader::from_bytes(&dealing.header.to_bytes(), &world.terms()).unwrap();
             proof.verify(&world.terms(), &header).unwrap();
+            proof
+                .verify_encoded(&world.terms(), &header.to_bytes())
+                .unwrap();
             // The others' shares of the same dealing are good, and it proves nothing about another dealing or contributor.
             assert!(matches!(world.receive(&dealing, 0), Receipt::Good(_)));
             let other = Terms::new(&world.group, [2; 32], &world.committee);
             assert!(proof.verify(&other, &header).is_err());
+            assert!(proof.verify_encoded(&other, &header.to_bytes()).is_err());
             assert!(
                 proof
                     .verify(&world.terms(), &world.deal(|_, _| {}).header)
