@@ -53,6 +53,7 @@ pub fn task(id: TaskId, contributors: u64) -> Task {
         initial_model: ModelRoot::from_bytes([7; 32]),
         rule: RuleSpec::Median,
         privacy: None,
+        noise: None,
         server_lr_ppm: 1_000_000,
         max_abs_update: 1_000,
         rounds: RoundPolicy {

@@ -14,6 +14,7 @@ mod error;
 mod follow;
 mod gateway;
 mod model;
+mod noise;
 mod query;
 mod record;
 mod submit;
@@ -33,6 +34,7 @@ pub use follow::{
 };
 pub use gateway::{Gateway, GatewayOptions, Gateways, MAX_GATEWAYS, TlsFiles};
 pub use model::{CurrentModel, ModelBytes, ModelSelector, ModelTarget, VerifiedModel};
+pub use noise::{Cost, TaskNoise};
 pub use query::{
     BlockSelector, BlockView, ContributorView, ManifestView, PhaseView, ProofKey, ProofView,
     RejectionView, RoundSummaryView, RoundView, RuleView, StatusView, TaskView, TensorView,

@@ -114,6 +114,18 @@ pub const GROUP_SIZE: RangeInclusive<u64> = 2..=64;
 /// Bits of a quantised coordinate in a private round.
 pub const VALUE_BITS: RangeInclusive<u64> = 4..=16;
 
+/// L2 norm that updates are clipped to, in parts per million: up to 10^9.
+pub const CLIP_NORM_PPM: RangeInclusive<u64> = 1..=1_000_000_000_000_000;
+
+/// Noise over the clip norm, in parts per million: up to 100.
+pub const NOISE_PPM: RangeInclusive<u64> = 1..=100_000_000;
+
+/// Members of a group whose noise is counted.
+pub const HONEST_MEMBERS: RangeInclusive<u64> = 1..=64;
+
+/// Negative powers of ten that a delta may be.
+pub const DELTA_EXPONENT: RangeInclusive<u64> = 1..=15;
+
 /// Waits inside a private round: 1 ms to an hour.
 pub const PRIVATE_WAIT_MS: RangeInclusive<u64> = 1..=3_600_000;
 

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     crypto::PublicKey,
+    noise::Noise,
     primitives::{ModelRoot, TaskId, TimestampMs, VotingPower},
     privacy::Privacy,
 };
@@ -162,6 +163,9 @@ pub struct Task {
     /// Whether nobody sees a single update, and on which terms; absent is in the clear.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub privacy: Option<Privacy>,
+    /// Noise that contributors of a private task add to their updates; absent is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub noise: Option<Noise>,
     /// Server step: `model + server_lr * aggregate`, in parts per million; 1,000,000 is 1.0.
     #[serde(default = "one_million")]
     pub server_lr_ppm: u64,

@@ -10,6 +10,7 @@ pub mod crypto;
 pub mod document;
 pub mod error;
 pub mod generate;
+pub mod noise;
 pub mod primitives;
 pub mod privacy;
 pub mod problem;
@@ -22,6 +23,7 @@ pub use crypto::{PublicKey, SecretKey, Signature, SignatureError};
 pub use document::Genesis;
 pub use error::GenesisError;
 pub use generate::GenesisBuilder;
+pub use noise::{Noise, NoiseGrid};
 pub use primitives::{
     BlobHash, BlockHash, ContributorId, GenesisHash, Hash32, Height, ModelRoot, RoundId, StateRoot,
     TaskId, TimestampMs, TxHash, ValidatorId, VotingPower,

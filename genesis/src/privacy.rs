@@ -6,14 +6,18 @@
 //!
 //! Invariant: a task without terms has the bytes that tasks had before there were private rounds, so
 //! that the identity of older networks stands. A private task has the byte [`TERMS_TAG`] and its terms
-//! where the number of the rule's variant would be; no rule has that number.
+//! where the number of the rule's variant would be, then [`NOISE_TAG`] and the noise if it has some; no rule has
+//! these numbers.
 
 use std::io::{Error, ErrorKind, Read, Result as IoResult, Write};
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
 
-use crate::document::{RuleSpec, Task};
+use crate::{
+    document::{RuleSpec, Task},
+    noise::{NOISE_TAG, Noise},
+};
 
 /// Stands in front of the terms, where a task without them has the number of its rule's variant.
 pub const TERMS_TAG: u8 = 0xff;
@@ -171,6 +175,9 @@ impl BorshSerialize for Task {
         if let Some(terms) = &self.privacy {
             BorshSerialize::serialize(&(TERMS_TAG, terms), writer)?;
         }
+        if let Some(noise) = &self.noise {
+            BorshSerialize::serialize(&(NOISE_TAG, noise), writer)?;
+        }
         BorshSerialize::serialize(&self.rule, writer)?;
         BorshSerialize::serialize(&(self.server_lr_ppm, self.max_abs_update), writer)?;
         BorshSerialize::serialize(&(&self.rounds, &self.tensors), writer)
@@ -188,8 +195,16 @@ impl BorshDeserialize for Task {
         } else {
             None
         };
-        if tag == TERMS_TAG {
-            return Err(Error::new(ErrorKind::InvalidData, "terms of privacy twice"));
+        let noise = if tag == NOISE_TAG {
+            let noise = Noise::deserialize_reader(reader)?;
+            tag = u8::deserialize_reader(reader)?;
+            Some(noise)
+        } else {
+            None
+        };
+        if tag == TERMS_TAG || tag == NOISE_TAG {
+            let what = "terms of privacy or noise twice, or in the wrong order";
+            return Err(Error::new(ErrorKind::InvalidData, what));
         }
         let rule = RuleSpec::deserialize_reader(&mut [tag].as_slice().chain(&mut *reader))?;
         let (server_lr_ppm, max_abs_update) = BorshDeserialize::deserialize_reader(reader)?;
@@ -200,6 +215,7 @@ impl BorshDeserialize for Task {
             initial_model,
             rule,
             privacy,
+            noise,
             server_lr_ppm,
             max_abs_update,
             rounds,

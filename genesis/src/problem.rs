@@ -197,6 +197,9 @@ pub enum ProblemKind {
     /// Something that a private task needs of the rest of the document.
     #[error("a private task needs {0}")]
     Private(String),
+    /// Something that noise needs of the rest of the task.
+    #[error("noise needs {0}")]
+    Noise(String),
     /// Transactions are too small to finalise anything.
     #[error(
         "{got} bytes do not hold a certificate of all n = {validators} validators: \

@@ -58,6 +58,7 @@ impl Task {
             initial_model,
             rule,
             privacy: None,
+            noise: None,
             server_lr_ppm: crate::document::one_million(),
             max_abs_update: crate::document::default_max_abs(),
             rounds,

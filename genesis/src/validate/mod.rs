@@ -5,6 +5,7 @@
 //! them again.
 
 mod address;
+mod noise;
 mod privacy;
 mod tasks;
 

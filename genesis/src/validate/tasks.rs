@@ -27,6 +27,7 @@ pub(super) fn check(genesis: &Genesis, problems: &mut Problems) {
         check.tensors();
         check.size();
         super::privacy::check(genesis, task, &check.path, check.problems);
+        super::noise::check(task, &check.path, check.problems);
     }
 }
 

@@ -1,6 +1,7 @@
 //! Tests of the genesis document through its public interface.
 
 mod helpers;
+mod noise;
 mod refusals;
 mod round_trip;
 mod samples;

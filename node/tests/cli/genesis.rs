@@ -104,6 +104,42 @@ fn documents_that_cannot_hold_are_refused_with_the_inequality() {
 }
 
 #[test]
+fn what_noise_costs_is_printed() {
+    let sandbox = Sandbox::new();
+    let line = "testnet generate --output net --validators 4 --contributors 9 --rule median \
+                --max-updates 9 --max-rounds 20 --free-ports";
+    sandbox.run(line).ok();
+    let path = sandbox.path("net/genesis.toml");
+    let terms = "\n[tasks.privacy]\nmode = \"grouped-sum\"\nclip_ppm = 6000000\nvalue_bits = 16\n\
+                 [tasks.noise]\nclip_norm_ppm = 500000\nmultiplier_ppm = 1000000\nhonest = 2\n";
+    let text = fs::read_to_string(&path).unwrap() + terms;
+    fs::write(&path, &text).unwrap();
+    let json = sandbox
+        .run("genesis validate net/genesis.toml --json")
+        .json();
+    let noise = &json["noise"][0];
+    assert_eq!(noise["honest"], 2);
+    let rounds: Vec<_> = (0..3)
+        .map(|i| noise["costs"][i]["rounds"].as_u64().unwrap())
+        .collect();
+    assert_eq!(rounds, [1, 10, 20]);
+    // One round of a multiplier of 1 at 10^-6 is 5.2215 without rounding.
+    let zeroed = noise["costs"][0]["zeroed"].as_f64().unwrap();
+    assert!((5.2215..5.3).contains(&zeroed), "{json}");
+    let text_out = sandbox.run("genesis show net/genesis.toml").ok();
+    assert!(
+        text_out.contains("counting the noise of 2 of a group's members"),
+        "{text_out}"
+    );
+    fs::write(&path, text.replace("value_bits = 16", "value_bits = 4")).unwrap();
+    let error = sandbox.run("genesis validate net/genesis.toml").fails(3);
+    assert!(
+        error.contains("noise needs room in a coordinate of 4 bits"),
+        "{error}"
+    );
+}
+
+#[test]
 fn a_private_task_is_valid_and_no_process_begins_with_it() {
     let sandbox = Sandbox::new();
     let line = "testnet generate --output net --validators 4 --contributors 9 --rule median \

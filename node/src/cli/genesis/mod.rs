@@ -1,6 +1,7 @@
 //! `cifer genesis`: makes, checks and shows genesis documents.
 
 mod new;
+mod noise;
 
 use std::path::PathBuf;
 
@@ -58,7 +59,10 @@ pub(crate) fn run(global: &Global, command: Command) -> eyre::Result<()> {
             let genesis = file.load(global)?;
             match toml {
                 true => print(genesis.to_toml()?.trim_end()),
-                false => show(global.json, &genesis, in_brief),
+                false => {
+                    let noise = noise::in_brief(&genesis)?;
+                    show(global.json, &genesis, |genesis| in_brief(genesis) + &noise)
+                }
             }
         }
     }
@@ -71,11 +75,12 @@ fn validate(global: &Global, genesis: &Genesis) -> eyre::Result<()> {
     let result = json!({
         "valid": true, "chain_id": genesis.chain_id, "genesis_hash": genesis.hash(),
         "validators": genesis.validators.len(), "tasks": genesis.tasks.len(),
-        "contributors": genesis.contributors.allowed.len(),
+        "contributors": genesis.contributors.allowed.len(), "noise": noise::as_json(genesis)?,
     });
+    let noise = noise::in_brief(genesis)?;
     show(global.json, &result, |_| {
         format!(
-            "valid: network {}, genesis hash {}",
+            "valid: network {}, genesis hash {}\n{noise}",
             genesis.chain_id,
             genesis.hash()
         )
