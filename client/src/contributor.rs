@@ -215,7 +215,13 @@ async fn run(
     report: Report<'_>,
 ) -> Result<FinishReason, ClientError> {
     let rounds = config.rounds.unwrap_or(u64::MAX);
-    let source = Source::new(config.source, client.trusted()?.task(config.task)?.clone()).await?;
+    let task = client.trusted()?.task(config.task)?.clone();
+    if task.noise.is_some() {
+        // An update without the noise that its task promises would be worse than none.
+        let reason = "asks for noise, and this version adds none".to_owned();
+        return Err(ClientError::config("task", config.task.to_string(), reason));
+    }
+    let source = Source::new(config.source, task).await?;
     let mut worker = Worker {
         client,
         task: config.task,
