@@ -25,6 +25,7 @@ use crate::{
     error::{ClientError, ErrorKind},
     follow::{Followed, OpenRound, RoundFollower},
     model::ModelTarget,
+    private::{self, Sealed},
     record::SignedRecord,
     submit::{Payload, Standing, Submission},
     trainer::{Trainer, TrainerConfig},
@@ -288,10 +289,30 @@ struct Draft {
     payload: Payload,
     hash: cifer_chain::BlobHash,
     bytes: u64,
+    encoding: PayloadEncoding,
+    /// Samples trained on; reported to whoever runs the contributor.
     samples: u64,
+    /// Samples as they are signed.
+    weight: u64,
+    /// Metrics as they are signed.
     metrics: Metrics,
     loss: Option<f64>,
     accuracy: Option<f64>,
+}
+
+impl Draft {
+    /// The same encrypted: what is signed says nothing of the training any more.
+    fn sealed(self, sealed: Sealed) -> Self {
+        Self {
+            payload: sealed.payload,
+            hash: sealed.hash,
+            bytes: sealed.bytes,
+            encoding: sealed.encoding,
+            weight: 1,
+            metrics: Metrics::default(),
+            ..self
+        }
+    }
 }
 
 struct Worker {
@@ -401,6 +422,22 @@ impl Worker {
         let train_ms = milliseconds(started);
 
         let started = Instant::now();
+        let draft = if self.client.trusted()?.task(self.task)?.privacy.is_some() {
+            let sealing = private::encrypt(&self.client, round, self.id, draft.payload.clone());
+            let sealed = tokio::select! {
+                closed = follower.closed(round.round) => {
+                    closed?;
+                    Err("the round closed before its update was encrypted".to_owned())
+                }
+                sealed = sealing => sealed?,
+            };
+            match sealed {
+                Ok(sealed) => draft.sealed(sealed),
+                Err(reason) => return Ok(Done::Skipped(reason)),
+            }
+        } else {
+            draft
+        };
         let chain_id = self.client.trusted()?.chain_id();
         let signed = SignedUpdate::sign(self.commitment(round, &draft), chain_id, &self.key);
         let update_id = signed.id(chain_id);
@@ -440,8 +477,8 @@ impl Worker {
             base: round.base,
             payload: draft.hash,
             payload_bytes: draft.bytes,
-            encoding: PayloadEncoding::DeltaF32,
-            samples: draft.samples,
+            encoding: draft.encoding,
+            samples: draft.weight,
             metrics: draft.metrics,
             contributor: self.id,
         }
@@ -493,7 +530,9 @@ impl Source {
                     payload,
                     hash,
                     bytes,
+                    encoding: PayloadEncoding::DeltaF32,
                     samples: trained.samples,
+                    weight: trained.samples,
                     metrics: trained.metrics(),
                     loss: Some(trained.loss),
                     accuracy: Some(trained.accuracy),
@@ -509,7 +548,9 @@ impl Source {
                     payload,
                     hash,
                     bytes,
+                    encoding: PayloadEncoding::DeltaF32,
                     samples,
+                    weight: samples,
                     metrics,
                     loss: None,
                     accuracy: None,

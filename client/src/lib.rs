@@ -15,6 +15,7 @@ mod follow;
 mod gateway;
 mod model;
 mod noise;
+mod private;
 mod query;
 mod record;
 mod submit;

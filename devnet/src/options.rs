@@ -55,6 +55,8 @@ pub struct DevnetOptions {
     pub keep: Option<PathBuf>,
     /// Folder of the MNIST files.
     pub mnist_dir: Option<PathBuf>,
+    /// Contributors of a group, when updates are encrypted.
+    pub private: Option<usize>,
 }
 
 impl DevnetOptions {
@@ -64,7 +66,7 @@ impl DevnetOptions {
     /// # Errors
     /// [`DevnetError::Options`] for a parameter that the rule does not have.
     pub fn pipeline(&self) -> Result<Pipeline, DevnetError> {
-        let n = u32::try_from(self.contributors).unwrap_or(u32::MAX);
+        let n = u32::try_from(self.inputs()).unwrap_or(u32::MAX);
         let f = u32::try_from(self.byzantine).unwrap_or(u32::MAX);
         let filled = self.rule.for_numbers(n, f);
         let mut pipeline = filled
@@ -77,6 +79,15 @@ impl DevnetOptions {
             *m -= 1;
         }
         Ok(pipeline)
+    }
+
+    /// What the rule sees: updates, or the means of groups.
+    #[must_use]
+    pub fn inputs(&self) -> usize {
+        match self.private {
+            Some(group_size) => self.contributors / group_size.max(1),
+            None => self.contributors,
+        }
     }
 
     /// Updates that a round needs at least: what the rule needs, so that a crashed contributor does
@@ -131,7 +142,7 @@ impl DevnetOptions {
         if self.rounds == 0 {
             return refuse("--rounds 0: at least 1".to_owned());
         }
-        self.pipeline()?.check(self.contributors)?;
+        self.pipeline()?.check(self.inputs())?;
         Ok(())
     }
 }

@@ -106,6 +106,10 @@ fn generate_arguments(options: &DevnetOptions, dir: &Path) -> Result<Vec<String>
     if let Some(dir) = &options.mnist_dir {
         add("--mnist-dir", dir.display().to_string());
     }
+    if let Some(group_size) = options.private {
+        arguments.push("--private".to_owned());
+        arguments.extend(["--group-size".to_owned(), group_size.to_string()]);
+    }
     arguments.push("--free-ports".to_owned());
     Ok(arguments)
 }

@@ -109,6 +109,12 @@ impl Printer {
                 |pipeline| pipeline.to_string()
             ),
         ));
+        if let Some(group_size) = options.private {
+            line(&format!(
+                "updates encrypted; the rule runs over the means of {} groups of {group_size} or more",
+                options.inputs(),
+            ));
+        }
         line(&format!(
             "chain {}, genesis {}",
             layout.genesis.chain_id, layout.genesis_hash

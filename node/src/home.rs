@@ -7,6 +7,7 @@
 //! node.key          identity, mode 0600      blobs/       payloads and models
 //! contributor.key   identity, mode 0600      consensus/   engine WAL, last-signed record
 //! models/task-<id>.bin                       initial models, where they are at hand
+//! share-keys/                                secrets of private rounds, until each is sealed
 //! ```
 
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
@@ -155,6 +156,12 @@ impl Home {
     #[must_use]
     pub fn consensus_dir(&self) -> PathBuf {
         self.root.join("consensus")
+    }
+
+    /// `share-keys/`: secrets of private rounds, mode 0600, until each round is sealed.
+    #[must_use]
+    pub fn share_keys_dir(&self) -> PathBuf {
+        self.root.join("share-keys")
     }
 
     /// `models/task-<id>.bin`: the bytes of a task's initial model. The file is optional.

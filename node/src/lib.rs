@@ -2,7 +2,6 @@
 //!
 //! - [`config`], [`home`], [`keys`], [`files`], [`log`]: what a process needs before it does anything.
 //! - [`core`], [`run`]: the running node and how it is wired.
-//! - [`supported`]: what this version refuses to begin.
 //! - [`grpc`], [`http`]: its interfaces.
 //! - [`testnet`]: generates the home folders of a whole network.
 //! - [`error`]: exit codes, and errors that say what to do next.
@@ -19,5 +18,4 @@ mod http;
 pub mod keys;
 pub mod log;
 pub mod run;
-pub mod supported;
 pub mod testnet;

@@ -18,12 +18,13 @@ use crate::{
         application::{NodeApplication, now_ms},
         gossip,
         ledger::Ledger,
+        private::{self, ShareKeys},
         rounds,
     },
     error::{Exit, Failure},
     grpc,
     home::Home,
-    http, keys, supported,
+    http, keys,
 };
 
 /// Time for open requests and background work when the node stops.
@@ -62,6 +63,8 @@ pub async fn run(home: Home, config: NodeConfig, stop: CancellationToken) -> Res
         ledger,
         plane: plane.clone(),
         blobs,
+        scratch: home.data_dir(),
+        share_keys: ShareKeys::new(home.share_keys_dir()),
         retention: Retention {
             keep_rounds: config.data.keep_rounds,
             keep_models: config.data.keep_models,
@@ -82,6 +85,7 @@ pub async fn run(home: Home, config: NodeConfig, stop: CancellationToken) -> Res
     let workers = vec![
         tokio::spawn(gossip::run(node.clone(), events, background.clone())),
         tokio::spawn(rounds::run(node.clone(), background.clone())),
+        tokio::spawn(private::run(node.clone(), background.clone())),
         tokio::spawn(watch_deadlines(node.clone(), background.clone())),
     ];
     let servers = serve(&config, &node, &background).await?;
@@ -125,7 +129,6 @@ fn load_genesis(home: &Home) -> Result<Genesis, Report> {
             format!("check {} with `cifer genesis validate`", path.display()),
         )
     })?;
-    supported::check(&genesis)?;
     Ok(genesis)
 }
 

@@ -205,11 +205,16 @@ impl Network {
     /// If its file is not there.
     #[must_use]
     pub fn contributor_key(&self, index: usize) -> SecretKey {
-        let path = self.dir().join(format!("contributor-{index}.key"));
-        let text = std::fs::read_to_string(&path).expect("a key file");
-        // A seed has the textual form of a hash.
-        let seed: cifer_chain::Hash32 = text.trim().parse().expect("64 hex digits");
-        SecretKey::from_seed(&seed.0)
+        secret_key(&self.dir().join(format!("contributor-{index}.key")))
+    }
+
+    /// The secret key of a validator.
+    ///
+    /// # Panics
+    /// If its file is not there.
+    #[must_use]
+    pub fn validator_key(&self, index: usize) -> SecretKey {
+        secret_key(&self.nodes[index].home.join("node.key"))
     }
 
     /// A client of these nodes, which verifies what they say.
@@ -515,6 +520,13 @@ impl Network {
             );
         }
     }
+}
+
+fn secret_key(path: &Path) -> SecretKey {
+    let text = std::fs::read_to_string(path).expect("a key file");
+    // A seed has the textual form of a hash.
+    let seed: cifer_chain::Hash32 = text.trim().parse().expect("64 hex digits");
+    SecretKey::from_seed(&seed.0)
 }
 
 /// Has the binary verify the ledger of a home folder, and gives what it found.

@@ -203,7 +203,6 @@ async fn contribute(
 ) -> eyre::Result<()> {
     let key = read_key_file(&inputs.key)?;
     let genesis = Genesis::load(&inputs.genesis)?;
-    cifer_node::supported::check(&genesis)?;
     let network = Network::new(genesis)?;
     let settings = &config.contribute;
     let gateways = Gateways::new(&settings.gateways, gateway_options(settings))?;

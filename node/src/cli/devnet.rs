@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use cifer_aggregation::{Attack, Template};
+use cifer_aggregation::{Attack, RuleName, Template};
 use cifer_devnet::{DevnetOptions, Output};
 use cifer_node::error::{Exit, Failure};
 use cifer_training::{DatasetKind, ModelKind, Partition};
@@ -18,9 +18,9 @@ pub(crate) struct Args {
     /// Contributors
     #[arg(long, value_name = "N", default_value_t = 10)]
     contributors: usize,
-    /// Attackers among the contributors
-    #[arg(long, value_name = "N", default_value_t = 3)]
-    byzantine: usize,
+    /// Attackers among the contributors [default: 3, with --private 1: three groups bear one bad group]
+    #[arg(long, value_name = "N")]
+    byzantine: Option<usize>,
     /// What they do: sign-flip, alie, ipm, gaussian, label-flip, nan, none, opt-ipm, opt-alie, mimic, infinity,
     /// min-max, min-sum or scaling
     #[arg(long, default_value = "sign-flip")]
@@ -30,8 +30,15 @@ pub(crate) struct Args {
     attack_scale: Option<f64>,
     /// A rule, such as multi-krum, trimmed-mean, median or fedavg, or a pipeline, such as
     /// clip,nnm,trimmed-mean or clip:radius=2,nnm,trimmed-mean; docs/rules.md has all of them
-    #[arg(long, default_value = "multi-krum")]
-    rule: Template,
+    /// [default: multi-krum, with --private trimmed-mean]
+    #[arg(long)]
+    rule: Option<Template>,
+    /// Encrypt updates: nobody sees one, the rule runs over the means of random groups
+    #[arg(long)]
+    private: bool,
+    /// Contributors of a group
+    #[arg(long, value_name = "N", default_value_t = 3, requires = "private")]
+    group_size: usize,
     /// Rounds
     #[arg(long, value_name = "N", default_value_t = 20)]
     rounds: u64,
@@ -75,10 +82,17 @@ pub(crate) fn run(global: &Global, args: Args) -> eyre::Result<()> {
         binary: std::env::current_exe()?,
         validators: args.validators,
         contributors: args.contributors,
-        byzantine: args.byzantine,
+        byzantine: args.byzantine.unwrap_or(if args.private { 1 } else { 3 }),
         attack,
         attack_scale: args.attack_scale,
-        rule: args.rule,
+        rule: args.rule.unwrap_or_else(|| {
+            let private = args.private;
+            Template::from(if private {
+                RuleName::TrimmedMean
+            } else {
+                RuleName::MultiKrum
+            })
+        }),
         rounds: args.rounds,
         partition: args.alpha,
         dataset: args.dataset,
@@ -87,6 +101,7 @@ pub(crate) fn run(global: &Global, args: Args) -> eyre::Result<()> {
         output: if json { Output::Json } else { Output::Table },
         keep: args.keep,
         mnist_dir: args.mnist_dir,
+        private: args.private.then_some(args.group_size),
     };
     let summary = run_until_stopped(false, Workers::One, |stop| async move {
         Ok(cifer_devnet::run(options, stop).await?)

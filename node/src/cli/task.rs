@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use cifer_aggregation::Template;
-use cifer_node::testnet::{DEFAULT_DEADLINE_MS, TaskOptions};
+use cifer_node::testnet::{DEFAULT_CLIP, DEFAULT_DEADLINE_MS, PrivateOptions, TaskOptions};
 use cifer_training::{DatasetKind, ModelKind};
 
 #[derive(Debug, clap::Args)]
@@ -52,6 +52,18 @@ pub(crate) struct TaskArgs {
     /// Seed of the initial model
     #[arg(long, default_value_t = 7)]
     seed: u64,
+    /// Encrypt updates: nobody sees one, only the mean of each random group is opened
+    #[arg(long)]
+    private: bool,
+    /// Contributors of a group of a private task
+    #[arg(long, value_name = "N", default_value_t = 3, requires = "private")]
+    group_size: u64,
+    /// Fewest updates of a group that are opened together
+    #[arg(long, value_name = "N", default_value_t = 2, requires = "private")]
+    min_cohort: u64,
+    /// Largest magnitude of a coordinate of a private update
+    #[arg(long, value_name = "X", default_value_t = DEFAULT_CLIP, requires = "private")]
+    clip: f64,
 }
 
 impl TaskArgs {
@@ -71,6 +83,11 @@ impl TaskArgs {
             model: self.model,
             mnist_dir: self.mnist_dir,
             seed: self.seed,
+            private: self.private.then_some(PrivateOptions {
+                group_size: self.group_size,
+                min_cohort: self.min_cohort,
+                clip: self.clip,
+            }),
         }
     }
 }

@@ -4,7 +4,9 @@ use std::io::IsTerminal;
 use std::path::PathBuf;
 
 use cifer_chain::{Height, RocksStore, Store, verify_chain};
+use cifer_dataplane::BlobStore;
 use cifer_genesis::Genesis;
+use cifer_node::core::{Reopened, reopen_private_rounds};
 use cifer_node::error::{Exit, Failure};
 use serde_json::json;
 
@@ -42,11 +44,20 @@ pub(crate) fn run(global: &Global, args: Args) -> eyre::Result<()> {
             note(format_args!("verified {height} of {tip}"));
         }
     })?;
+    // Whoever holds the payloads can open the groups again.
+    let private = if genesis.tasks.iter().any(|task| task.privacy.is_some()) {
+        let blobs = BlobStore::open(home.blobs_dir(), u64::MAX)?;
+        reopen_private_rounds(&store, &genesis, &blobs, &data)?
+    } else {
+        Reopened::default()
+    };
     let result = json!({
         "verified": true, "chain_id": genesis.chain_id, "genesis_hash": report.genesis_hash,
         "height": report.height, "state_root": report.state_root,
         "transactions": report.transactions, "rounds_finalised": report.rounds_finalised,
         "rounds_aborted": report.rounds_aborted,
+        "private_rounds_opened": private.rounds,
+        "private_rounds_without_payloads": private.without_payloads,
     });
     show(global.json, &result, |_| {
         fields([
@@ -60,6 +71,10 @@ pub(crate) fn run(global: &Global, args: Args) -> eyre::Result<()> {
             ("rounds", {
                 let (finalised, aborted) = (report.rounds_finalised, report.rounds_aborted);
                 format!("{finalised} finalised, {aborted} aborted")
+            }),
+            ("private rounds", {
+                let (opened, gone) = (private.rounds, private.without_payloads);
+                format!("{opened} opened again, {gone} without payloads")
             }),
         ])
     })

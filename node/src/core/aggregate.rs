@@ -4,14 +4,17 @@
 //! Memory is bounded by the aggregation crate (64 MiB) whatever the model's size: payloads are read
 //! by position from their files, the result is written into the store as it comes.
 
-use std::io::Write;
+use std::{io::Write, path::PathBuf};
 
-use cifer_aggregation::{AggregationError, Pipeline, Sink};
-use cifer_chain::{AggregateStatement, BlobHash, ModelRoot, Phase, RoundId, TaskId, Update};
+use cifer_aggregation::{AggregationError, FileSource, Pipeline, Sink, VectorSource};
+use cifer_chain::{
+    AggregateStatement, BlobHash, ModelRoot, Phase, RoundId, Stage, State, TaskId, TaskState,
+    Update,
+};
 use cifer_genesis::Hash32;
 use cifer_genesis::document::{RuleSpec, Task};
 
-use super::{Node, source::BlobSource};
+use super::{Node, private::open, source::BlobSource};
 
 /// Why a round could not be aggregated now. All of these are tried again.
 #[derive(Debug, thiserror::Error)]
@@ -31,7 +34,13 @@ pub(crate) enum ComputeError {
     /// Our own disk.
     #[error("storage: {0}")]
     Storage(String),
+    /// A private round's groups cannot be opened here and now.
+    #[error(transparent)]
+    Open(#[from] open::OpenError),
 }
+
+/// What the rule reads: vectors of the model's length, each with its weight.
+pub(crate) type Inputs = Vec<(Box<dyn VectorSource>, u64)>;
 
 /// Domain of the seed that bucketing draws from.
 const SEED_DOMAIN: &str = "cifer/node/bucketing-seed/v1";
@@ -48,7 +57,7 @@ fn pipeline(spec: &RuleSpec) -> Result<Pipeline, ComputeError> {
 
 /// What bucketing draws from: the same for all validators, and different in every round. It follows
 /// from the set of updates, so nobody knows it before the last update of a round is signed.
-fn seed(chain_id: &str, task: TaskId, round: RoundId, update_set: Hash32) -> [u8; 32] {
+pub(crate) fn seed(chain_id: &str, task: TaskId, round: RoundId, update_set: Hash32) -> [u8; 32] {
     let mut hasher = blake3::Hasher::new_derive_key(SEED_DOMAIN);
     hasher
         .update(&(chain_id.len() as u64).to_le_bytes())
@@ -86,6 +95,10 @@ pub(crate) async fn compute(
         .iter()
         .map(|turn| turn.update.clone())
         .collect();
+    if current.private().is_some() {
+        let model = compute_private(node, &state, current, updates).await?;
+        return current.statement(model).ok_or_else(not_closed);
+    }
     let (base, mut definition) = (current.model, current.task.clone());
     // What rejections have proven counts against the rule's tolerance.
     definition.rule = current.effective_rule().ok_or_else(not_closed)?;
@@ -98,15 +111,92 @@ pub(crate) async fn compute(
 
     let seed = seed(node.chain_id(), task, round, closed.update_set);
     let worker = node.clone();
-    let run = move || run_rule(&worker, &definition, &updates, base, seed);
+    let run = move || {
+        let coordinates = coordinates(&definition)?;
+        let open = |update: &Update| -> Result<(Box<dyn VectorSource>, u64), ComputeError> {
+            let blob = super::blob(update.payload);
+            let source = BlobSource::open(worker.blobs(), blob, coordinates)?;
+            Ok((Box::new(source), update.samples))
+        };
+        let inputs: Inputs = updates.iter().map(open).collect::<Result<_, _>>()?;
+        run_rule(&worker, &definition, &inputs, base, &seed)
+    };
     let model = tokio::task::spawn_blocking(run)
         .await
         .map_err(|error| ComputeError::Storage(error.to_string()))??;
     current.statement(model).ok_or_else(not_closed)
 }
 
+/// The result of a sealed private round: the rule over the means of the groups that open, unweighted. With too few
+/// of them for the rule the model stays as it was, and everybody signs that.
+async fn compute_private(
+    node: &Node,
+    state: &State,
+    current: &TaskState,
+    updates: Vec<Update>,
+) -> Result<ModelRoot, ComputeError> {
+    let not_ready = || ComputeError::NotClosed(current.task.id, current.round);
+    let terms = super::private::terms(state, current).ok_or_else(not_ready)?;
+    let groups = match current.private().map(|private| &private.stage) {
+        Some(Stage::Sealed { groups, .. }) => groups.clone(),
+        _ => return Err(not_ready()),
+    };
+    need(node, current.model.into(), current.task.payload_bytes()).await?;
+    let live = groups.iter().filter(|group| group.is_live());
+    for member in live.flat_map(|group| &group.cohort) {
+        for update in updates.iter().filter(|u| u.contributor == *member) {
+            need(node, update.payload, update.payload_bytes).await?;
+        }
+    }
+    // Here the sealed round is what a result is a result of.
+    let sealed = current.statement(current.model).ok_or_else(not_ready)?;
+    let seed = seed(
+        node.chain_id(),
+        sealed.task,
+        sealed.round,
+        sealed.update_set,
+    );
+    let (worker, current) = (node.clone(), current.clone());
+    let work = move || {
+        let (task, round) = (current.task.id, current.round);
+        let sources = open::Sources {
+            store: &|hash| open::transaction(worker.store(), hash),
+            payload: &|hash| worker.blobs().path(&super::blob(hash)),
+            scratch: &|group| worker.group_path(task, round, group),
+        };
+        let means = open::open_groups(&terms, &groups, &updates, &sources)?;
+        let Some(rule) = current.rule_for(means.paths().len() as u64) else {
+            return Ok(current.model);
+        };
+        let mut definition = current.task.clone();
+        definition.rule = rule;
+        let inputs = means_as_inputs(&definition, means.paths())?;
+        run_rule(&worker, &definition, &inputs, current.model, &seed)
+    };
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| ComputeError::Storage(error.to_string()))?
+}
+
+/// The means of groups, unweighted.
+pub(crate) fn means_as_inputs(
+    definition: &Task,
+    paths: &[PathBuf],
+) -> Result<Inputs, ComputeError> {
+    let coordinates = coordinates(definition)?;
+    let open = |path: &PathBuf| -> Result<(Box<dyn VectorSource>, u64), ComputeError> {
+        Ok((Box::new(FileSource::open(path, coordinates)?), 1))
+    };
+    paths.iter().map(open).collect()
+}
+
+pub(crate) fn coordinates(definition: &Task) -> Result<usize, ComputeError> {
+    usize::try_from(definition.coordinates())
+        .map_err(|error| ComputeError::Storage(error.to_string()))
+}
+
 /// Makes sure that a blob is in our store.
-async fn need(node: &Node, hash: BlobHash, len: u64) -> Result<(), ComputeError> {
+pub(crate) async fn need(node: &Node, hash: BlobHash, len: u64) -> Result<(), ComputeError> {
     let blob = super::blob(hash);
     if node.blobs().contains(&blob) {
         return Ok(());
@@ -122,39 +212,19 @@ async fn need(node: &Node, hash: BlobHash, len: u64) -> Result<(), ComputeError>
 fn run_rule(
     node: &Node,
     definition: &Task,
-    updates: &[Update],
+    inputs: &Inputs,
     base: ModelRoot,
-    seed: [u8; 32],
+    seed: &[u8; 32],
 ) -> Result<ModelRoot, ComputeError> {
     let storage = |error: &dyn std::fmt::Display| ComputeError::Storage(error.to_string());
-    let coordinates = usize::try_from(definition.coordinates()).map_err(|error| storage(&error))?;
-    let open = |hash: BlobHash| BlobSource::open(node.blobs(), super::blob(hash), coordinates);
-    let base = open(base.into())?;
-    let sources: Vec<BlobSource> = updates
-        .iter()
-        .map(|update| open(update.payload))
-        .collect::<Result<_, _>>()?;
-    let inputs: Vec<_> = sources
-        .iter()
-        .zip(updates)
-        .map(|(source, update)| cifer_aggregation::Update {
-            source,
-            weight: update.samples,
-        })
-        .collect();
+    let base = super::blob(base.into());
+    let base = BlobSource::open(node.blobs(), base, coordinates(definition)?)?;
     let writer = node.blobs().create_writer(definition.payload_bytes());
     let mut sink = BlobSink {
         blob: writer.map_err(|error| storage(&error))?,
         bytes: Vec::new(),
     };
-    cifer_aggregation::aggregate_pipeline_step(
-        &pipeline(&definition.rule)?,
-        &seed,
-        &inputs,
-        &base,
-        server_lr(definition),
-        &mut sink,
-    )?;
+    step(definition, inputs, &base, seed, &mut sink)?;
     let root = |blob: cifer_dataplane::BlobHash| ModelRoot::from_bytes(*blob.as_bytes());
     // Announced before it is stored, so that no sweep takes it for garbage.
     let stored = sink
@@ -163,6 +233,26 @@ fn run_rule(
     stored
         .map(|(blob, _)| root(blob))
         .map_err(|error| storage(&error))
+}
+
+/// One server step from the model in `base`.
+pub(crate) fn step(
+    definition: &Task,
+    inputs: &Inputs,
+    base: &dyn VectorSource,
+    seed: &[u8; 32],
+    sink: &mut dyn Sink,
+) -> Result<(), ComputeError> {
+    let updates: Vec<_> = inputs
+        .iter()
+        .map(|(source, weight)| cifer_aggregation::Update {
+            source: source.as_ref(),
+            weight: *weight,
+        })
+        .collect();
+    let (pipeline, lr) = (pipeline(&definition.rule)?, server_lr(definition));
+    cifer_aggregation::aggregate_pipeline_step(&pipeline, seed, &updates, base, lr, sink)?;
+    Ok(())
 }
 
 /// The result on its way into the store, as little-endian f32.

@@ -10,7 +10,8 @@ use std::{
 
 use cifer_chain::{
     Block, BlockHash, CommitCertificate, Durability, Evidence, ExecuteError, Executed, Height,
-    Phase, State, Store, TaskId, TimestampMs, Transaction, UndecidedKey, ValidatorSet,
+    Phase, RoundId, State, Store, TaskId, TaskState, TimestampMs, Transaction, UndecidedKey,
+    ValidatorSet,
 };
 use cifer_consensus::{Application, Fatal, Origin, Verdict};
 use tracing::{debug, error, info};
@@ -66,26 +67,77 @@ impl NodeApplication {
     }
 }
 
-/// Whether waiting longer could not make the block better: something other than a turn is in the pool,
-/// or as many turns as a round still takes.
+/// Whether waiting longer could not make the block better: something is in the pool that comes alone, or as many turns,
+/// share keys or sums as a round still takes.
 fn is_complete(state: &State, pool: &Mempool) -> bool {
-    let mut turns: BTreeMap<TaskId, u64> = BTreeMap::new();
+    let mut waiting: BTreeMap<TaskId, Waiting> = BTreeMap::new();
     for (_, pending) in pool.iter() {
         let task = match &pending.tx {
             Transaction::Update(certified) => certified.signed.update.task,
             Transaction::Rejection(certified) => certified.signed.update.task,
+            Transaction::ShareKey(key) => key.task,
+            Transaction::KeyShareSum(sum) => sum.task,
             _ => return true,
         };
-        *turns.entry(task).or_default() += 1;
+        let waiting = waiting.entry(task).or_default();
+        match &pending.tx {
+            Transaction::ShareKey(key) => waiting.keys.push(key.round),
+            Transaction::KeyShareSum(_) => waiting.sums += 1,
+            _ => waiting.turns += 1,
+        }
     }
-    turns.iter().any(
-        |(id, waiting)| match state.tasks.get(id).map(|task| (task, &task.phase)) {
-            Some((task, Phase::Open(open))) => {
-                open.turns_used().saturating_add(*waiting) >= task.task.rounds.max_updates
+    waiting.iter().any(|(id, waiting)| {
+        let task = state.tasks.get(id);
+        task.is_none_or(|task| waiting.completes(task, state.validators.entries().len()))
+    })
+}
+
+/// What waits for one task.
+#[derive(Default)]
+struct Waiting {
+    turns: u64,
+    keys: Vec<RoundId>,
+    sums: usize,
+}
+
+impl Waiting {
+    fn completes(&self, task: &TaskState, validators: usize) -> bool {
+        let turns = match &task.phase {
+            Phase::Open(open) => {
+                open.turns_used().saturating_add(self.turns) >= task.task.rounds.max_updates
             }
             _ => true,
-        },
-    )
+        };
+        (turns && self.turns > 0)
+            || self.completes_keys(task, validators)
+            || self.completes_sums(task)
+    }
+
+    /// Only of the round that waits for them: those of the next round go with whatever comes.
+    fn completes_keys(&self, task: &TaskState, validators: usize) -> bool {
+        let urgent = self.keys.iter().filter(|round| **round == task.round);
+        let known = match task.keys_due() {
+            Ok((round, known)) if round == task.round => known.len(),
+            _ => return false,
+        };
+        let waiting = urgent.count();
+        waiting > 0 && known.saturating_add(waiting) >= validators
+    }
+
+    fn completes_sums(&self, task: &TaskState) -> bool {
+        let Some(private) = task.private() else {
+            return false;
+        };
+        let live = private
+            .stage
+            .groups()
+            .iter()
+            .filter(|group| group.is_live());
+        let missing: usize = live
+            .map(|group| private.keys.len().saturating_sub(group.sums.len()))
+            .sum();
+        self.sums > 0 && self.sums >= missing
+    }
 }
 
 /// Our clock. Only proposals and the drift check of live ones look at it.

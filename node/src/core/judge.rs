@@ -11,14 +11,14 @@ use std::{
 };
 
 use cifer_chain::{
-    ContributorId, Evidence, Hash32, RejectReason, RoundId, SignedUpdate, TaskId, Update, Verdict,
-    VerdictVote,
+    ContributorId, Evidence, Hash32, RejectReason, RoundId, SignedUpdate, State, TaskId, Update,
+    Verdict, VerdictVote, private::payload::Finding,
 };
 use cifer_dataplane::PeerId;
 use tokio::sync::Semaphore;
 use tracing::{debug, info, warn};
 
-use super::{Node, source::BlobSource, wire};
+use super::{Node, private, source::BlobSource, wire};
 
 /// Payloads that are checked at the same time; each reads the file in chunks of 256 KiB.
 const CONCURRENT_CHECKS: usize = 4;
@@ -63,6 +63,9 @@ pub enum JudgeError {
     /// Our own disk.
     #[error("payload {0} could not be read: {1}")]
     Local(cifer_chain::BlobHash, String),
+    /// The share that was dealt to us is none; the proof is handed in when the update is in a block.
+    #[error("contributor {0} dealt a bad share to this validator")]
+    BadShare(ContributorId),
 }
 
 /// What is known of a contributor's update in a round.
@@ -253,6 +256,10 @@ async fn check_and_store(
     bytes: Vec<u8>,
 ) -> Result<Verdict, JudgeError> {
     let (hash, len) = (signed.update.payload, signed.update.payload_bytes);
+    if is_private(node, &signed.update) {
+        store_inline(node, &signed.update, bytes).await?;
+        return check_private(node, &node.state(), &signed.update).await;
+    }
     let max_abs = max_abs(node, signed)?;
     let store = node.blobs().clone();
     let local = move |error: &dyn std::fmt::Display| JudgeError::Local(hash, error.to_string());
@@ -270,6 +277,28 @@ async fn check_and_store(
     .await
     .map_err(|error| local(&error))?;
     verdict(hash, checked?)
+}
+
+fn is_private(node: &Node, update: &Update) -> bool {
+    let state = node.state();
+    let task = state.tasks.get(&update.task);
+    task.is_some_and(|task| task.private().is_some())
+}
+
+/// Makes a payload that came with its commitment durable, if it is the one.
+async fn store_inline(node: &Node, update: &Update, bytes: Vec<u8>) -> Result<(), JudgeError> {
+    let (hash, len, store) = (update.payload, update.payload_bytes, node.blobs().clone());
+    let local = move |error: &dyn std::fmt::Display| JudgeError::Local(hash, error.to_string());
+    let stored = tokio::task::spawn_blocking(move || {
+        let got = cifer_dataplane::BlobHash::of(&bytes);
+        if bytes.len() as u64 != len || got != super::blob(hash) {
+            let problem = format!("what came is {} bytes of hash {got}", bytes.len());
+            return Err(JudgeError::Fetch(hash, problem));
+        }
+        store.ingest_bytes(&bytes).map_err(|error| local(&error))?;
+        Ok(())
+    });
+    stored.await.map_err(|error| local(&error))?
 }
 
 /// Gets the payload into the store, verified against its hash.
@@ -295,6 +324,9 @@ async fn obtain(
 async fn check_payload(node: &Node, signed: &SignedUpdate) -> Result<Verdict, JudgeError> {
     let update = &signed.update;
     let hash = update.payload;
+    if is_private(node, update) {
+        return check_private(node, &node.state(), update).await;
+    }
     let max_abs = max_abs(node, signed)?;
     let coordinates = usize::try_from(update.payload_bytes / 4).unwrap_or(usize::MAX);
     let store = node.blobs().clone();
@@ -336,13 +368,45 @@ fn verdict(
     }
 }
 
-/// Whether the update is for the round after ours: the gateway has a block that we are about to get.
+/// As [`check_payload`], of an encrypted update: its form, and our own share.
+async fn check_private(
+    node: &Node,
+    state: &Arc<State>,
+    update: &Update,
+) -> Result<Verdict, JudgeError> {
+    let hash = update.payload;
+    let local = |text: String| JudgeError::Local(hash, text);
+    let path = node.blobs().path(&super::blob(hash));
+    let path = path.ok_or_else(|| local("removed meanwhile".to_owned()))?;
+    let (worker, state, judged) = (node.clone(), Arc::clone(state), update.clone());
+    let found =
+        tokio::task::spawn_blocking(move || private::judge(&worker, &state, &judged, &path))
+            .await
+            .map_err(|error| local(error.to_string()))?
+            .map_err(|error| local(error.to_string()))?;
+    match found {
+        Some(Finding::Good) => Ok(Verdict::Available),
+        Some(Finding::Malformed(error)) => {
+            debug!(contributor = %update.contributor, %error, "malformed private update");
+            Ok(Verdict::Rejected(RejectReason::BadDealing))
+        }
+        Some(Finding::BadShare(fraud)) => {
+            node.keep_accusation(*fraud);
+            Err(JudgeError::BadShare(update.contributor))
+        }
+        None => Err(local("its round is over".to_owned())),
+    }
+}
+
+/// Whether the update is for the round after ours, or for groups that are not formed here yet: the gateway has a block that
+/// we are about to get.
 fn is_ahead(node: &Node, signed: &SignedUpdate) -> bool {
     let state = node.state();
     let Some(task) = state.tasks.get(&signed.update.task) else {
         return false;
     };
-    task.round.next() == Some(signed.update.round)
+    let groups_to_come = task.round == signed.update.round && task.gathers_keys();
+    (groups_to_come || task.round.next() == Some(signed.update.round))
         && state.contributors.contains_key(&signed.update.contributor)
         && signed.verify(node.chain_id()).is_ok()
 }

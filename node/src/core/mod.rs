@@ -4,6 +4,7 @@
 //! - [`application`]: what the consensus engine asks of us.
 //! - [`gossip`], [`judge`], [`gateway`]: the way of transactions and updates.
 //! - [`rounds`], [`aggregate`], [`votes`], [`retention`]: what happens when a round closes.
+//! - [`private`]: share keys, sums of shares and opened groups of private rounds.
 //!
 //! Invariants: locks are held for map operations only, never across an await or I/O; consensus
 //! handlers never wait for payloads, aggregation or the network.
@@ -16,6 +17,7 @@ mod judge;
 pub(crate) mod ledger;
 mod mempool;
 pub(crate) mod metrics;
+pub(crate) mod private;
 mod retention;
 pub(crate) mod rounds;
 mod seen;
@@ -25,14 +27,15 @@ mod wire;
 
 use std::{
     collections::HashMap,
+    path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::{Duration, Instant},
 };
 
 use cifer_chain::{
-    BlobHash, Block, BlockHash, ContributorId, Event, Evidence, Hash32, Header, ModelRoot,
-    RocksStore, RoundId, SecretKey, State, TaskId, Transaction, TxError, TxHash, ValidatorId,
-    VerdictVote,
+    BlobHash, Block, BlockHash, ContributorId, Event, Evidence, GroupIndex, Hash32, Header,
+    ModelRoot, RocksStore, RoundId, SecretKey, State, TaskId, Transaction, TxError, TxHash,
+    ValidatorId, VerdictVote,
 };
 use cifer_dataplane::{BlobStore, Handle, PeerId, Topic};
 use cifer_genesis::{Genesis, GenesisHash};
@@ -44,6 +47,7 @@ use tracing::debug;
 pub use gateway::{SubmitError, SubmitOutcome};
 pub use mempool::MempoolError;
 pub use metrics::Divergence;
+pub use private::{ReopenError, Reopened, reopen_private_rounds};
 
 use crate::config::Role;
 
@@ -158,6 +162,9 @@ pub(crate) struct Parts {
     pub(crate) ledger: ledger::Ledger,
     pub(crate) plane: Handle,
     pub(crate) blobs: BlobStore,
+    /// Where means of private groups are written.
+    pub(crate) scratch: PathBuf,
+    pub(crate) share_keys: private::ShareKeys,
     pub(crate) retention: Retention,
     pub(crate) stop: CancellationToken,
 }
@@ -175,6 +182,7 @@ struct Inner {
     votes: Mutex<votes::VotePool>,
     computed: Mutex<Option<BlobHash>>,
     seen: Mutex<seen::Seen>,
+    accusations: Mutex<private::Accusations>,
     metrics: metrics::Metrics,
     flags: metrics::Flags,
     tasks: TaskTracker,
@@ -211,6 +219,7 @@ impl Node {
             votes: Mutex::default(),
             computed: Mutex::default(),
             seen: Mutex::default(),
+            accusations: Mutex::default(),
             metrics: metrics::Metrics::new(),
             flags: metrics::Flags::default(),
             tasks: TaskTracker::new(),
@@ -488,6 +497,12 @@ impl Node {
         Some(task.task.payload_bytes())
     }
 
+    /// Where the mean of a private round's group is written, for as long as the rule reads it.
+    pub(crate) fn group_path(&self, task: TaskId, round: RoundId, group: GroupIndex) -> PathBuf {
+        let name = format!("group-{task}-{round}-{group}.tmp");
+        self.0.parts.scratch.join(name)
+    }
+
     pub(crate) fn set_computed(&self, model: BlobHash) {
         *lock(&self.0.computed) = Some(model);
     }
@@ -507,10 +522,9 @@ impl Node {
     /// Waits until the task is in this round or past it, at most `patience`.
     pub(crate) async fn reach_round(&self, task: TaskId, round: RoundId, patience: Duration) {
         let reached = || {
-            self.state()
-                .tasks
-                .get(&task)
-                .is_none_or(|task| task.round >= round)
+            self.state().tasks.get(&task).is_none_or(|task| {
+                task.round > round || task.round == round && !task.gathers_keys()
+            })
         };
         let mut committed = self.subscribe();
         let _ = tokio::time::timeout(patience, async {

@@ -14,7 +14,10 @@ use cifer_genesis::{Genesis, GenesisBuilder, GenesisError, GenesisHash, SecretKe
 use cifer_training::TrainingError;
 
 pub use plan::{NodeAddresses, PORTS_OF_A_NODE};
-pub use task::{BuiltTask, DEFAULT_DEADLINE_MS, DEFAULT_WEIGHT_CAP, TaskOptions, build_task};
+pub use task::{
+    BuiltTask, DEFAULT_CLIP, DEFAULT_DEADLINE_MS, DEFAULT_WEIGHT_CAP, PrivateOptions, TaskOptions,
+    build_task,
+};
 
 use crate::config::Role;
 use crate::home::HomeError;

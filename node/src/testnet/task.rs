@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use cifer_aggregation::{Rule, Template};
 use cifer_genesis::document::{RoundPolicy, RuleSpec, Task, Tensor};
-use cifer_genesis::{ModelRoot, TaskId};
+use cifer_genesis::{ModelRoot, Privacy, TaskId};
 use cifer_training::{DatasetKind, FederatedTask, ModelKind, Partition, TaskSpec};
 
 use super::TestnetError;
@@ -15,6 +15,10 @@ pub const DEFAULT_WEIGHT_CAP: u64 = 10_000;
 
 /// Deadline of a round in block time, unless it is given.
 pub const DEFAULT_DEADLINE_MS: u64 = 60_000;
+
+/// Largest magnitude of a coordinate of a private update, unless it is given: above what a round of the trainers here
+/// moves a weight by.
+pub const DEFAULT_CLIP: f64 = 0.25;
 
 /// What people say about a task.
 #[derive(Debug, Clone)]
@@ -48,6 +52,19 @@ pub struct TaskOptions {
     pub mnist_dir: Option<PathBuf>,
     /// Seed of the initial model.
     pub seed: u64,
+    /// Whether updates are encrypted, and how.
+    pub private: Option<PrivateOptions>,
+}
+
+/// What people say about a private task.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct PrivateOptions {
+    /// Contributors of a group.
+    pub group_size: u64,
+    /// Fewest updates of a group that are opened together.
+    pub min_cohort: u64,
+    /// Largest magnitude of a coordinate; contributors clip to it.
+    pub clip: f64,
 }
 
 /// A task with the bytes of its initial model.
@@ -67,7 +84,13 @@ pub struct BuiltTask {
 pub fn build_task(options: &TaskOptions, contributors: usize) -> Result<BuiltTask, TestnetError> {
     let contributors = (contributors as u64).max(1);
     let max_updates = options.max_updates.unwrap_or(contributors);
-    let rule = rule(options, options.min_updates.unwrap_or(max_updates))?;
+    let privacy = options.private.map(privacy).transpose()?;
+    // The rule of a private task sees groups.
+    let inputs = match &privacy {
+        Some(terms) => terms.groups(contributors),
+        None => options.min_updates.unwrap_or(max_updates),
+    };
+    let rule = rule(options, inputs)?;
     // Never above the maximum, so that validation names the rule's own inequality where it fails.
     let min_updates = rule
         .min_updates_needed()
@@ -83,8 +106,17 @@ pub fn build_task(options: &TaskOptions, contributors: usize) -> Result<BuiltTas
     let (tensors, model) = initial_model(options)?;
     let root = ModelRoot::from_bytes(*blake3::hash(&model).as_bytes());
     let mut task = Task::new(TaskId(0), options.name.clone(), tensors, root, rule, rounds);
-    task.server_lr_ppm = parts_per_million(options.server_lr)?;
+    task.server_lr_ppm = parts_per_million("server-lr", options.server_lr)?;
+    task.privacy = privacy;
     Ok(BuiltTask { task, model })
+}
+
+fn privacy(options: PrivateOptions) -> Result<Privacy, TestnetError> {
+    Ok(Privacy {
+        group_size: options.group_size,
+        min_cohort: options.min_cohort,
+        ..Privacy::grouped_sum(parts_per_million("clip", options.clip)?)
+    })
 }
 
 /// The rule for `n` updates. A parameter that it does not have is refused.
@@ -158,12 +190,12 @@ fn initial_model(options: &TaskOptions) -> Result<(Vec<Tensor>, Vec<u8>), Testne
     Ok((tensors, model))
 }
 
-fn parts_per_million(server_lr: f64) -> Result<u64, TestnetError> {
-    let ppm = (server_lr * 1e6).round();
+fn parts_per_million(field: &'static str, value: f64) -> Result<u64, TestnetError> {
+    let ppm = (value * 1e6).round();
     if !(1.0..=1e8).contains(&ppm) {
         return Err(TestnetError::option(
-            "server-lr",
-            server_lr,
+            field,
+            value,
             "0.000001 to 100 is allowed",
         ));
     }
@@ -192,7 +224,23 @@ mod tests {
             model: ModelKind::Softmax,
             mnist_dir: None,
             seed: 7,
+            private: None,
         }
+    }
+
+    #[test]
+    fn the_rule_of_a_private_task_is_for_its_groups() {
+        let mut options = options(RuleName::TrimmedMean);
+        options.private = Some(PrivateOptions {
+            group_size: 3,
+            min_cohort: 2,
+            clip: 0.5,
+        });
+        let task = build_task(&options, 24).unwrap().task;
+        assert_eq!(task.rule, RuleSpec::TrimmedMean { f: 3 });
+        let terms = task.privacy.unwrap();
+        assert_eq!((terms.clip_ppm, terms.groups(24)), (500_000, 8));
+        assert_eq!((task.rounds.min_updates, task.rounds.max_updates), (12, 24));
     }
 
     #[test]

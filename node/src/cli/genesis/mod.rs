@@ -9,7 +9,7 @@ use cifer_genesis::Genesis;
 use serde_json::json;
 
 use super::global::Global;
-use super::output::{fields, note, print, show, table, time};
+use super::output::{fields, print, show, table, time};
 
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
@@ -69,9 +69,6 @@ pub(crate) fn run(global: &Global, command: Command) -> eyre::Result<()> {
 }
 
 fn validate(global: &Global, genesis: &Genesis) -> eyre::Result<()> {
-    if let Err(unsupported) = cifer_node::supported::check(genesis) {
-        note(format_args!("warning: {unsupported}"));
-    }
     let result = json!({
         "valid": true, "chain_id": genesis.chain_id, "genesis_hash": genesis.hash(),
         "validators": genesis.validators.len(), "tasks": genesis.tasks.len(),

@@ -1,0 +1,147 @@
+//! Encrypting an update for a private round.
+//!
+//! Invariants: the share keys, groups and mask seed are those that the state proves, so a gateway can neither
+//! name its own keys nor choose the group; an update is encrypted under a fresh key that is gone afterwards; a
+//! round that this contributor has signed for is never encrypted for again (the record of signed rounds sees to it).
+
+use std::{
+    fs::File,
+    io::{BufReader, Read},
+    time::Duration,
+};
+
+use cifer_chain::{
+    BlobHash, ContributorId, Height, PayloadEncoding, PrivateRound, RoundTerms, Stage, StateKey,
+    ValidatorSet,
+    private::payload::{quantiser, seal_update},
+};
+use rand::rngs::OsRng;
+
+use crate::{
+    client::Client,
+    error::{ClientError, ErrorKind, Fault},
+    follow::OpenRound,
+    query::ProofKey,
+    submit::Payload,
+    verify,
+};
+
+/// How often a round that still gathers share keys is looked at again.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
+/// An encrypted update.
+#[derive(Debug)]
+pub(crate) struct Sealed {
+    pub(crate) payload: Payload,
+    pub(crate) hash: BlobHash,
+    pub(crate) bytes: u64,
+    pub(crate) encoding: PayloadEncoding,
+}
+
+/// Waits for the round's groups and encrypts an update in the clear. The inner error says why this round gets none.
+pub(crate) async fn encrypt(
+    client: &Client,
+    round: &OpenRound,
+    contributor: ContributorId,
+    plain: Payload,
+) -> Result<Result<Sealed, String>, ClientError> {
+    let Some(private) = groups(client, round).await? else {
+        return Ok(Err(
+            "the round closed before its update was encrypted".to_owned()
+        ));
+    };
+    let network = client.trusted()?;
+    let genesis = network.genesis();
+    let refused = |error: &dyn std::fmt::Display| {
+        ClientError::config("private round", round.round.to_string(), error.to_string())
+    };
+    let validators = ValidatorSet::from_genesis(genesis).map_err(|error| refused(&error))?;
+    let task = network.task(round.task)?;
+    let terms = RoundTerms::new(&genesis.chain_id, task, round.round, &validators, &private)
+        .map_err(|error| refused(&error))?
+        .ok_or_else(|| refused(&"has no groups"))?;
+    let Some(group) = private.group_of(&contributor) else {
+        return Ok(Err(format!(
+            "contributor {contributor} is in no group of this round"
+        )));
+    };
+    // What stands between the numbers and their encryption; noise on the integers belongs here.
+    let encoder = quantiser(&terms, &mut OsRng).map_err(|error| refused(&error))?;
+    let work = move || -> Result<Result<Sealed, String>, ClientError> {
+        let source: Box<dyn Read> = match &plain {
+            Payload::Memory(bytes) => Box::new(std::io::Cursor::new(bytes.clone())),
+            Payload::File(path) => {
+                let file = File::open(path).map_err(|error| ClientError::io(path, error))?;
+                Box::new(BufReader::new(file))
+            }
+        };
+        let mut sink = Vec::new();
+        let sealed = seal_update(
+            &terms,
+            group,
+            contributor,
+            &encoder,
+            source,
+            &mut sink,
+            &mut OsRng,
+        );
+        let encoding = match sealed {
+            Ok(encoding) => encoding,
+            // Not finite, or of another length: nothing that could be encrypted.
+            Err(error) => return Ok(Err(error.to_string())),
+        };
+        let payload = Payload::Memory(sink.into());
+        let (hash, bytes) = payload.digest()?;
+        Ok(Ok(Sealed {
+            payload,
+            hash,
+            bytes,
+            encoding,
+        }))
+    };
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|_| ClientError::Internal("encrypting an update"))?
+}
+
+/// Whether the chain has just begun: the gateway that refused may have had no block a moment ago.
+async fn is_young(client: &Client) -> Result<bool, ClientError> {
+    Ok(client.status().await?.height <= Height(1))
+}
+
+/// The private half of a round as the state proves it, once the groups are formed.
+async fn groups(client: &Client, round: &OpenRound) -> Result<Option<PrivateRound>, ClientError> {
+    let key = ProofKey::Raw(StateKey::Private(round.task).to_bytes());
+    loop {
+        let proof = match client.proof(&key).await {
+            // Nothing can be proven before the first block.
+            Err(error) if error.kind() == ErrorKind::Refused && is_young(client).await? => {
+                tokio::time::sleep(LOOK_AGAIN).await;
+                continue;
+            }
+            answer => answer?,
+        };
+        let decoded = proof
+            .value
+            .as_deref()
+            .ok_or_else(|| Fault::malformed("private round", "is proven absent"))
+            .and_then(|value| verify::decode::<PrivateRound>("private round", value));
+        let private = match decoded {
+            Ok(private) => private,
+            // Proven by the state and still not readable: a release that knows more than we do.
+            Err(fault) => {
+                let (value, reason) = (round.task.to_string(), fault.to_string());
+                return Err(ClientError::config("private round", value, reason));
+            }
+        };
+        // A gateway may be a block behind; it will catch up, or the round will end.
+        match (private.round.cmp(&round.round), &private.stage) {
+            (std::cmp::Ordering::Greater, _) => return Ok(None),
+            (std::cmp::Ordering::Equal, Stage::Open { .. }) => return Ok(Some(private)),
+            (std::cmp::Ordering::Equal, Stage::Closed { .. } | Stage::Sealed { .. }) => {
+                return Ok(None);
+            }
+            _ => tokio::time::sleep(LOOK_AGAIN).await,
+        }
+    }
+}
