@@ -217,11 +217,6 @@ async fn run(
 ) -> Result<FinishReason, ClientError> {
     let rounds = config.rounds.unwrap_or(u64::MAX);
     let task = client.trusted()?.task(config.task)?.clone();
-    if task.noise.is_some() {
-        // An update without the noise that its task promises would be worse than none.
-        let reason = "asks for noise, and this version adds none".to_owned();
-        return Err(ClientError::config("task", config.task.to_string(), reason));
-    }
     let source = Source::new(config.source, task).await?;
     let mut worker = Worker {
         client,

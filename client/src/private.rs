@@ -2,25 +2,29 @@
 //!
 //! Invariants: the share keys, groups and mask seed are those that the state proves, so a gateway can neither
 //! name its own keys nor choose the group; an update is encrypted under a fresh key that is gone afterwards; a
-//! round that this contributor has signed for is never encrypted for again (the record of signed rounds sees to it).
+//! round that this contributor has signed for is never encrypted for again (the record of signed rounds sees to it). A task with
+//! noise gets an update with noise or none.
 
 use std::{
     fs::File,
-    io::{BufReader, Read},
+    io::{BufReader, Cursor, Read},
     time::Duration,
 };
 
 use cifer_chain::{
-    BlobHash, ContributorId, Height, PayloadEncoding, PrivateRound, RoundTerms, Stage, StateKey,
-    ValidatorSet,
+    BlobHash, ContributorId, GroupIndex, Height, PayloadEncoding, PrivateRound, RoundTerms, Stage,
+    StateKey, ValidatorSet,
     private::payload::{quantiser, seal_update},
 };
+use cifer_homocryption::ring::{Integers, RingError};
+use cifer_privacy::PrivacyError;
 use rand::rngs::OsRng;
 
 use crate::{
     client::Client,
     error::{ClientError, ErrorKind, Fault},
     follow::OpenRound,
+    noise::TaskNoise,
     query::ProofKey,
     submit::Payload,
     verify,
@@ -65,30 +69,23 @@ pub(crate) async fn encrypt(
             "contributor {contributor} is in no group of this round"
         )));
     };
-    // What stands between the numbers and their encryption; noise on the integers belongs here.
-    let encoder = quantiser(&terms, &mut OsRng).map_err(|error| refused(&error))?;
+    let noise = TaskNoise::of(task).map_err(|error| refused(&error))?;
     let work = move || -> Result<Result<Sealed, String>, ClientError> {
-        let source: Box<dyn Read> = match &plain {
-            Payload::Memory(bytes) => Box::new(std::io::Cursor::new(bytes.clone())),
-            Payload::File(path) => {
-                let file = File::open(path).map_err(|error| ClientError::io(path, error))?;
-                Box::new(BufReader::new(file))
-            }
-        };
+        let source = open(&plain)?;
         let mut sink = Vec::new();
-        let sealed = seal_update(
-            &terms,
-            group,
-            contributor,
-            &encoder,
-            source,
-            &mut sink,
-            &mut OsRng,
-        );
+        let sealed = match &noise {
+            Some(noise) => seal_noised(&terms, group, contributor, noise, source, &mut sink),
+            None => quantiser(&terms, &mut OsRng)
+                .and_then(|encoder| {
+                    let rng = &mut OsRng;
+                    seal_update(&terms, group, contributor, &encoder, source, &mut sink, rng)
+                })
+                .map_err(|error| error.to_string()),
+        };
         let encoding = match sealed {
             Ok(encoding) => encoding,
             // Not finite, or of another length: nothing that could be encrypted.
-            Err(error) => return Ok(Err(error.to_string())),
+            Err(reason) => return Ok(Err(reason)),
         };
         let payload = Payload::Memory(sink.into());
         let (hash, bytes) = payload.digest()?;
@@ -102,6 +99,40 @@ pub(crate) async fn encrypt(
     tokio::task::spawn_blocking(work)
         .await
         .map_err(|_| ClientError::Internal("encrypting an update"))?
+}
+
+fn open(plain: &Payload) -> Result<Box<dyn Read>, ClientError> {
+    Ok(match plain {
+        Payload::Memory(bytes) => Box::new(Cursor::new(bytes.clone())),
+        Payload::File(path) => {
+            let file = File::open(path).map_err(|error| ClientError::io(path, error))?;
+            Box::new(BufReader::new(file))
+        }
+    })
+}
+
+/// Clips the update, adds the noise that its task asks for, and encrypts what comes of it. The error says why nothing did.
+fn seal_noised(
+    terms: &RoundTerms,
+    group: GroupIndex,
+    contributor: ContributorId,
+    noise: &TaskNoise,
+    source: impl Read,
+    sink: &mut Vec<u8>,
+) -> Result<PayloadEncoding, String> {
+    // One byte more than an update has shows that it is too long.
+    let longest = terms.values().saturating_mul(4).saturating_add(1);
+    let mut update = Vec::new();
+    let read = source.take(longest).read_to_end(&mut update);
+    read.map_err(|error| format!("reading the update: {error}"))?;
+    let told = |error: PrivacyError| error.to_string();
+    let slots = noise.slots(&update, &mut OsRng).map_err(told)?;
+    let encoder = Integers {
+        max: terms.scale().value_max(),
+    };
+    let slots = Cursor::new(slots);
+    let sealed = seal_update(terms, group, contributor, &encoder, slots, sink, &mut OsRng);
+    sealed.map_err(|error: RingError| error.to_string())
 }
 
 /// Whether the chain has just begun: the gateway that refused may have had no block a moment ago.

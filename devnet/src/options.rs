@@ -57,6 +57,10 @@ pub struct DevnetOptions {
     pub mnist_dir: Option<PathBuf>,
     /// Contributors of a group, when updates are encrypted.
     pub private: Option<usize>,
+    /// Noise that contributors add before they encrypt: its standard deviation over the norm.
+    pub noise: Option<f64>,
+    /// L2 norm that updates are clipped to before noise is added, where it is not the default.
+    pub clip_norm: Option<f64>,
 }
 
 impl DevnetOptions {

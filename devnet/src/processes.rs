@@ -110,6 +110,14 @@ fn generate_arguments(options: &DevnetOptions, dir: &Path) -> Result<Vec<String>
         arguments.push("--private".to_owned());
         arguments.extend(["--group-size".to_owned(), group_size.to_string()]);
     }
+    for (flag, value) in [
+        ("--noise", options.noise),
+        ("--clip-norm", options.clip_norm),
+    ] {
+        if let Some(value) = value {
+            arguments.extend([flag.to_owned(), value.to_string()]);
+        }
+    }
     arguments.push("--free-ports".to_owned());
     Ok(arguments)
 }

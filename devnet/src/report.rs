@@ -2,6 +2,7 @@
 
 use std::{io::Write, time::Duration};
 
+use cifer_client::TaskNoise;
 use serde::Serialize;
 
 use crate::{DevnetOptions, Output, processes::Layout};
@@ -84,6 +85,23 @@ pub(crate) struct Printer {
     options: DevnetOptions,
 }
 
+/// What the noise of a task is worth, for people.
+fn noise(layout: &Layout) -> Vec<String> {
+    let known = layout.genesis.tasks.iter().filter_map(|task| {
+        let noise = TaskNoise::of(task).ok()??;
+        let cost = noise.costs().ok()?.pop()?;
+        let epsilon = cost.replaced.map_or("none".to_owned(), |epsilon| {
+            format!("{:.2}", (epsilon * 100.0).ceil() / 100.0)
+        });
+        Some(format!(
+            "noise added before encryption; epsilon of {} rounds at delta {:e}: {epsilon}",
+            cost.rounds,
+            noise.delta()
+        ))
+    });
+    known.collect()
+}
+
 impl Printer {
     pub(crate) fn new(options: &DevnetOptions) -> Self {
         Self {
@@ -114,6 +132,9 @@ impl Printer {
                 "updates encrypted; the rule runs over the means of {} groups of {group_size} or more",
                 options.inputs(),
             ));
+        }
+        for text in noise(layout) {
+            line(&text);
         }
         line(&format!(
             "chain {}, genesis {}",

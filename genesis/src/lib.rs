@@ -23,7 +23,7 @@ pub use crypto::{PublicKey, SecretKey, Signature, SignatureError};
 pub use document::Genesis;
 pub use error::GenesisError;
 pub use generate::GenesisBuilder;
-pub use noise::{Noise, NoiseGrid};
+pub use noise::{Noise, NoiseGrid, TAIL_FACTOR};
 pub use primitives::{
     BlobHash, BlockHash, ContributorId, GenesisHash, Hash32, Height, ModelRoot, RoundId, StateRoot,
     TaskId, TimestampMs, TxHash, ValidatorId, VotingPower,

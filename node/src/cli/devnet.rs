@@ -39,6 +39,12 @@ pub(crate) struct Args {
     /// Contributors of a group
     #[arg(long, value_name = "N", default_value_t = 3, requires = "private")]
     group_size: usize,
+    /// Differential privacy: standard deviation of the noise that a contributor adds, over the largest norm of its update
+    #[arg(long, value_name = "X", requires = "private")]
+    noise: Option<f64>,
+    /// L2 norm that updates are clipped to before noise is added [default: 1]
+    #[arg(long, value_name = "X", requires = "noise")]
+    clip_norm: Option<f64>,
     /// Rounds
     #[arg(long, value_name = "N", default_value_t = 20)]
     rounds: u64,
@@ -102,6 +108,8 @@ pub(crate) fn run(global: &Global, args: Args) -> eyre::Result<()> {
         keep: args.keep,
         mnist_dir: args.mnist_dir,
         private: args.private.then_some(args.group_size),
+        noise: args.noise,
+        clip_norm: args.clip_norm,
     };
     let summary = run_until_stopped(false, Workers::One, |stop| async move {
         Ok(cifer_devnet::run(options, stop).await?)

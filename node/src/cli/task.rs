@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 
 use cifer_aggregation::Template;
-use cifer_node::testnet::{DEFAULT_CLIP, DEFAULT_DEADLINE_MS, PrivateOptions, TaskOptions};
+use cifer_node::testnet::{
+    DEFAULT_CLIP_NORM, DEFAULT_DEADLINE_MS, NoiseOptions, PrivateOptions, TaskOptions,
+};
 use cifer_training::{DatasetKind, ModelKind};
 
 #[derive(Debug, clap::Args)]
@@ -61,9 +63,22 @@ pub(crate) struct TaskArgs {
     /// Fewest updates of a group that are opened together
     #[arg(long, value_name = "N", default_value_t = 2, requires = "private")]
     min_cohort: u64,
-    /// Largest magnitude of a coordinate of a private update
-    #[arg(long, value_name = "X", default_value_t = DEFAULT_CLIP, requires = "private")]
-    clip: f64,
+    /// Largest magnitude of a coordinate of a private update [default: 0.25, with --noise what it needs]
+    #[arg(long, value_name = "X", requires = "private")]
+    clip: Option<f64>,
+    /// Differential privacy: standard deviation of the noise that contributors add to a private update, over its
+    /// largest norm; `genesis validate` prints the epsilon
+    #[arg(long, value_name = "X", requires = "private")]
+    noise: Option<f64>,
+    /// L2 norm that updates are clipped to before noise is added
+    #[arg(long, value_name = "X", default_value_t = DEFAULT_CLIP_NORM, requires = "noise")]
+    clip_norm: f64,
+    /// Members of a group whose noise is counted
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "noise")]
+    honest: u64,
+    /// The guarantee is stated at delta = 10^-N
+    #[arg(long, value_name = "N", default_value_t = 6, requires = "noise")]
+    delta_exponent: u64,
 }
 
 impl TaskArgs {
@@ -87,6 +102,12 @@ impl TaskArgs {
                 group_size: self.group_size,
                 min_cohort: self.min_cohort,
                 clip: self.clip,
+                noise: self.noise.map(|multiplier| NoiseOptions {
+                    multiplier,
+                    clip_norm: self.clip_norm,
+                    honest: self.honest,
+                    delta_exponent: self.delta_exponent,
+                }),
             }),
         }
     }

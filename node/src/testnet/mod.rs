@@ -15,8 +15,8 @@ use cifer_training::TrainingError;
 
 pub use plan::{NodeAddresses, PORTS_OF_A_NODE};
 pub use task::{
-    BuiltTask, DEFAULT_CLIP, DEFAULT_DEADLINE_MS, DEFAULT_WEIGHT_CAP, PrivateOptions, TaskOptions,
-    build_task,
+    BuiltTask, DEFAULT_CLIP, DEFAULT_CLIP_NORM, DEFAULT_DEADLINE_MS, DEFAULT_WEIGHT_CAP,
+    NoiseOptions, PrivateOptions, TaskOptions, build_task,
 };
 
 use crate::config::Role;

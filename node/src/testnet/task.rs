@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use cifer_aggregation::{Rule, Template};
 use cifer_genesis::document::{RoundPolicy, RuleSpec, Task, Tensor};
-use cifer_genesis::{ModelRoot, Privacy, TaskId};
+use cifer_genesis::{ModelRoot, Noise, Privacy, TAIL_FACTOR, TaskId};
 use cifer_training::{DatasetKind, FederatedTask, ModelKind, Partition, TaskSpec};
 
 use super::TestnetError;
@@ -17,8 +17,14 @@ pub const DEFAULT_WEIGHT_CAP: u64 = 10_000;
 pub const DEFAULT_DEADLINE_MS: u64 = 60_000;
 
 /// Largest magnitude of a coordinate of a private update, unless it is given: above what a round of the trainers here
-/// moves a weight by.
+/// moves a weight by. With noise it follows from the noise.
 pub const DEFAULT_CLIP: f64 = 0.25;
+
+/// L2 norm that an update is clipped to before noise is added, unless it is given.
+pub const DEFAULT_CLIP_NORM: f64 = 1.0;
+
+/// Bits of a coordinate that has to hold noise, too.
+const NOISED_BITS: u64 = 16;
 
 /// What people say about a task.
 #[derive(Debug, Clone)]
@@ -64,7 +70,31 @@ pub struct PrivateOptions {
     /// Fewest updates of a group that are opened together.
     pub min_cohort: u64,
     /// Largest magnitude of a coordinate; contributors clip to it.
-    pub clip: f64,
+    pub clip: Option<f64>,
+    /// Whether noise is added, and how much.
+    pub noise: Option<NoiseOptions>,
+}
+
+/// What people say about the noise of a private task.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct NoiseOptions {
+    /// Standard deviation of the noise of `honest` members together over `clip_norm`.
+    pub multiplier: f64,
+    /// L2 norm that updates are clipped to.
+    pub clip_norm: f64,
+    /// Members of a group whose noise is counted.
+    pub honest: u64,
+    /// The guarantee is stated at delta = 10^-`delta_exponent`.
+    pub delta_exponent: u64,
+}
+
+impl NoiseOptions {
+    /// What a coordinate has to hold: the norm and twelve standard deviations of one member's noise, and one part in
+    /// a hundred for what is rounded up.
+    fn reach(&self) -> f64 {
+        let deviation = self.clip_norm * self.multiplier / (self.honest.max(1) as f64).sqrt();
+        1.01 * (self.clip_norm + TAIL_FACTOR as f64 * deviation)
+    }
 }
 
 /// A task with the bytes of its initial model.
@@ -84,7 +114,10 @@ pub struct BuiltTask {
 pub fn build_task(options: &TaskOptions, contributors: usize) -> Result<BuiltTask, TestnetError> {
     let contributors = (contributors as u64).max(1);
     let max_updates = options.max_updates.unwrap_or(contributors);
-    let privacy = options.private.map(privacy).transpose()?;
+    let (privacy, noise) = match options.private {
+        Some(private) => privacy(private)?,
+        None => (None, None),
+    };
     // The rule of a private task sees groups.
     let inputs = match &privacy {
         Some(terms) => terms.groups(contributors),
@@ -108,15 +141,32 @@ pub fn build_task(options: &TaskOptions, contributors: usize) -> Result<BuiltTas
     let mut task = Task::new(TaskId(0), options.name.clone(), tensors, root, rule, rounds);
     task.server_lr_ppm = parts_per_million("server-lr", options.server_lr)?;
     task.privacy = privacy;
+    task.noise = noise;
     Ok(BuiltTask { task, model })
 }
 
-fn privacy(options: PrivateOptions) -> Result<Privacy, TestnetError> {
-    Ok(Privacy {
+fn privacy(options: PrivateOptions) -> Result<(Option<Privacy>, Option<Noise>), TestnetError> {
+    let clip = match (options.clip, &options.noise) {
+        (Some(clip), _) => clip,
+        (None, Some(noise)) => noise.reach(),
+        (None, None) => DEFAULT_CLIP,
+    };
+    let mut terms = Privacy {
         group_size: options.group_size,
         min_cohort: options.min_cohort,
-        ..Privacy::grouped_sum(parts_per_million("clip", options.clip)?)
-    })
+        ..Privacy::grouped_sum(parts_per_million("clip", clip)?)
+    };
+    let Some(noise) = options.noise else {
+        return Ok((Some(terms), None));
+    };
+    terms.value_bits = NOISED_BITS;
+    let noise = Noise {
+        clip_norm_ppm: parts_per_million("clip-norm", noise.clip_norm)?,
+        multiplier_ppm: parts_per_million("noise", noise.multiplier)?,
+        honest: noise.honest,
+        delta_exponent: noise.delta_exponent,
+    };
+    Ok((Some(terms), Some(noise)))
 }
 
 /// The rule for `n` updates. A parameter that it does not have is refused.
@@ -192,11 +242,12 @@ fn initial_model(options: &TaskOptions) -> Result<(Vec<Tensor>, Vec<u8>), Testne
 
 fn parts_per_million(field: &'static str, value: f64) -> Result<u64, TestnetError> {
     let ppm = (value * 1e6).round();
-    if !(1.0..=1e8).contains(&ppm) {
+    // Whole in f64; the validation of genesis knows each field's own limits.
+    if !(1.0..=1e15).contains(&ppm) {
         return Err(TestnetError::option(
             field,
             value,
-            "0.000001 to 100 is allowed",
+            "0.000001 to 1000000000 is allowed",
         ));
     }
     Ok(ppm as u64)
@@ -234,13 +285,38 @@ mod tests {
         options.private = Some(PrivateOptions {
             group_size: 3,
             min_cohort: 2,
-            clip: 0.5,
+            clip: Some(0.5),
+            noise: None,
         });
         let task = build_task(&options, 24).unwrap().task;
         assert_eq!(task.rule, RuleSpec::TrimmedMean { f: 3 });
         let terms = task.privacy.unwrap();
         assert_eq!((terms.clip_ppm, terms.groups(24)), (500_000, 8));
         assert_eq!((task.rounds.min_updates, task.rounds.max_updates), (12, 24));
+    }
+
+    #[test]
+    fn a_coordinate_has_room_for_the_noise() {
+        for (multiplier, clip_norm, honest) in [(0.05, 1.0, 1), (1.0, 0.3, 2), (4.0, 0.5, 2)] {
+            let mut options = options(RuleName::TrimmedMean);
+            options.private = Some(PrivateOptions {
+                group_size: 3,
+                min_cohort: 2,
+                clip: None,
+                noise: Some(NoiseOptions {
+                    multiplier,
+                    clip_norm,
+                    honest,
+                    delta_exponent: 6,
+                }),
+            });
+            let task = build_task(&options, 24).unwrap().task;
+            let (noise, terms) = (task.noise.unwrap(), task.privacy.unwrap());
+            let grid = noise.on_grid(&terms);
+            // Room, and none that is wasted.
+            assert!(grid.reach() <= grid.levels, "{grid:?}");
+            assert!(grid.reach() * 20 >= grid.levels * 19, "{grid:?}");
+        }
     }
 
     #[test]
