@@ -140,25 +140,30 @@ fn what_noise_costs_is_printed() {
 }
 
 #[test]
-fn a_private_task_is_valid_and_no_process_begins_with_it() {
+fn private_terms_and_noise_are_written() {
     let sandbox = Sandbox::new();
     let line = "testnet generate --output net --validators 4 --contributors 9 --rule median \
-                --max-updates 9 --free-ports";
+                --max-rounds 20 --free-ports --private --group-size 4 --noise 1 --honest 2";
     sandbox.run(line).ok();
-    let terms = "\n[tasks.privacy]\nmode = \"grouped-sum\"\nclip_ppm = 100000\n";
-    for document in ["net/genesis.toml", "net/validator-0/genesis.toml"] {
-        let path = sandbox.path(document);
-        let text = fs::read_to_string(&path).unwrap() + terms;
-        fs::write(&path, text).unwrap();
-    }
+    let text = fs::read_to_string(sandbox.path("net/genesis.toml")).unwrap();
+    let document: toml::Table = text.parse().unwrap();
+    let task = &document["tasks"][0];
+    assert_eq!(task["privacy"]["mode"].as_str(), Some("grouped-sum"));
+    assert_eq!(task["privacy"]["group_size"].as_integer(), Some(4));
+    assert_eq!(
+        task["noise"]["multiplier_ppm"].as_integer(),
+        Some(1_000_000)
+    );
+    assert_eq!(task["noise"]["honest"].as_integer(), Some(2));
     let checked = sandbox.run("genesis validate net/genesis.toml");
-    assert!(checked.stderr.contains("warning: task 0"), "{checked:#?}");
-    checked.ok();
-    for line in [
-        "start --home net/validator-0",
-        "contribute --key net/contributor-0.key --genesis net/genesis.toml --grpc http://127.0.0.1:1",
-    ] {
-        let error = sandbox.run(line).fails(3);
-        assert!(error.contains("share keys for ever"), "{error}");
-    }
+    assert!(!checked.stderr.contains("warning"), "{checked:#?}");
+    assert!(checked.ok().contains("epsilon at delta = 1e-6"));
+    let refused = sandbox.run("genesis new --noise 1");
+    assert_eq!(refused.code, Some(2), "{refused:#?}");
+    assert!(refused.stderr.contains("--private"), "{refused:#?}");
+    // Rounds without an end have no epsilon.
+    let line = "testnet generate --output other --validators 4 --contributors 9 --rule median \
+                --free-ports --private --noise 1";
+    let error = sandbox.run(line).fails(3);
+    assert!(error.contains("max_rounds"), "{error}");
 }
