@@ -1,0 +1,257 @@
+//! Everything that needs the evaluation key, in few tests: each process generates its own keys.
+
+#![cfg(feature = "tfhe")]
+
+use cifer_homocryption::majority::{Direction, Majority, SignSum, majority};
+use cifer_homocryption::{
+    Error, Frame, PrivateKey, PublicKey, RelinKey, Scalar, add, decrypt, encrypt, generate_keys,
+    mul, mul_scalar, mul_small, neg, relinearize, sub,
+};
+
+type Keys = (PublicKey, PrivateKey, RelinKey);
+
+/// SplitMix64: choices that are the same in every run, so that a failure can be looked at again.
+struct Choices(u64);
+
+impl Choices {
+    fn next(&mut self) -> i64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) as i64
+    }
+}
+
+fn overflows(private: &PrivateKey, value: &Scalar) -> bool {
+    matches!(decrypt(private, value), Err(Error::Overflow { .. }))
+}
+
+/// The example of the README: the seed of this project asks for exactly these calls.
+fn the_example((public, private, relin): &Keys) {
+    let data = [42, 123, 256];
+    let encrypted: Vec<_> = data.iter().map(|v| encrypt(public, *v).unwrap()).collect();
+    let sum = add(&encrypted[0], &encrypted[1]).unwrap();
+    let sum = relinearize(&sum, relin).unwrap();
+    assert_eq!(decrypt(private, &sum).unwrap(), 165);
+}
+
+/// Additions for ever, with a relinearization whenever the budget says so.
+fn a_long_chain((public, private, relin): &Keys) {
+    let mut choices = Choices(1);
+    let (mut sum, mut exact, mut resets) = (encrypt(public, 0).unwrap(), 0_i64, 0);
+    for step in 0..16 {
+        let value = choices.next() >> 8;
+        let fresh = encrypt(public, value).unwrap();
+        let apply = |sum: &Scalar| {
+            if step % 3 == 2 {
+                sub(sum, &fresh)
+            } else {
+                add(sum, &fresh)
+            }
+        };
+        exact += if step % 3 == 2 { -value } else { value };
+        sum = match apply(&sum) {
+            Ok(sum) => sum,
+            Err(Error::Noise { .. }) => {
+                resets += 1;
+                apply(&relinearize(&sum, relin).unwrap()).expect("room after a reset")
+            }
+            Err(other) => panic!("{other}"),
+        };
+        assert_eq!(decrypt(private, &sum).unwrap(), exact, "step {step}");
+    }
+    assert!(resets >= 3, "{resets} resets");
+}
+
+/// Blocks at 15, the largest that can be relinearized, and signs at the ends of the range.
+fn the_edges_of_the_budget((public, private, relin): &Keys) {
+    let all_threes = encrypt(public, -1).unwrap();
+    let full = mul_small(&all_threes, 5).unwrap();
+    let clean = relinearize(&full, relin).unwrap();
+    assert_eq!(clean.weight(), 1);
+    assert_eq!(decrypt(private, &clean).unwrap(), -5);
+    for edge in [i64::MIN, i64::MAX] {
+        let edge = encrypt(public, edge).unwrap();
+        let back = sub(&add(&edge, &edge).unwrap(), &edge).unwrap();
+        let clean = relinearize(&back, relin).unwrap();
+        assert_eq!(
+            decrypt(private, &clean).unwrap(),
+            decrypt(private, &edge).unwrap()
+        );
+    }
+}
+
+/// Once out of range, everything computed from it stays refused.
+fn overflow_is_sticky((public, private, relin): &Keys) {
+    let max = encrypt(public, i64::MAX).unwrap();
+    let min = encrypt(public, i64::MIN).unwrap();
+    let one = encrypt(public, 1).unwrap();
+    for outside in [
+        add(&max, &one).unwrap(),
+        neg(&min).unwrap(),
+        mul_small(&min, 5).unwrap(),
+    ] {
+        let flagged = relinearize(&outside, relin).unwrap();
+        assert!(overflows(private, &flagged));
+        // The numbers are back in range, the flag stays.
+        let back = sub(&flagged, &max).unwrap();
+        assert!(overflows(private, &back));
+        assert!(overflows(private, &relinearize(&back, relin).unwrap()));
+        assert!(overflows(private, &mul_small(&flagged, 0).unwrap()));
+    }
+}
+
+fn products((public, private, relin): &Keys) {
+    let small = 3_037_000_499; // The largest integer whose square fits.
+    for (a, b) in [(-small, small), (i64::MIN, 1)] {
+        let (a_ct, b_ct) = (encrypt(public, a).unwrap(), encrypt(public, b).unwrap());
+        let product = mul(&a_ct, &b_ct, relin).unwrap();
+        assert_eq!(decrypt(private, &product).unwrap(), a * b);
+    }
+    // Just outside, and so far outside that 68 bits wrap to zero.
+    for (a, b) in [(small + 1, small + 1), (1 << 62, 1 << 6)] {
+        let (a_ct, b_ct) = (encrypt(public, a).unwrap(), encrypt(public, b).unwrap());
+        let product = mul(&a_ct, &b_ct, relin).unwrap();
+        assert!(overflows(private, &product), "{a} * {b}");
+    }
+    // A sum that spent its budget, by a public number.
+    let five = mul_small(&encrypt(public, -1000).unwrap(), 5).unwrap();
+    let product = mul_scalar(&five, 123_456_789, relin).unwrap();
+    assert_eq!(decrypt(private, &product).unwrap(), -5000 * 123_456_789);
+    assert_eq!(
+        decrypt(private, &mul_scalar(&five, 0, relin).unwrap()).unwrap(),
+        0
+    );
+}
+
+fn evaluated_values_come_back_from_bytes((public, private, relin): &Keys) {
+    let sum = mul_small(&encrypt(public, -21).unwrap(), 2).unwrap();
+    let clean = relinearize(&sum, relin).unwrap();
+    let again = Scalar::from_bytes(&clean.to_bytes()).unwrap();
+    assert_eq!(again, clean);
+    // A bootstrapped value and fresh ones mix.
+    let mixed = add(&encrypt(public, 50).unwrap(), &again).unwrap();
+    let mixed = sub(&mixed, &encrypt(public, 5).unwrap()).unwrap();
+    assert_eq!(decrypt(private, &mixed).unwrap(), 3);
+}
+
+#[test]
+fn sums() {
+    let keys = generate_keys().unwrap();
+    the_example(&keys);
+    the_edges_of_the_budget(&keys);
+    a_long_chain(&keys);
+    evaluated_values_come_back_from_bytes(&keys);
+}
+
+#[test]
+fn overflow() {
+    overflow_is_sticky(&generate_keys().unwrap());
+}
+
+#[test]
+fn multiplication() {
+    products(&generate_keys().unwrap());
+}
+
+#[test]
+fn majorities_are_those_of_the_clear_votes() {
+    let (public, private, relin) = generate_keys().unwrap();
+    let mut choices = Choices(1);
+    // Few parameters: each is a bootstrapping.
+    for (voters, parameters) in [(1_usize, 5_usize), (2, 16), (5, 32), (14, 40), (15, 40)] {
+        let mut ups = vec![0_usize; parameters];
+        let mut sum: Option<SignSum> = None;
+        for _ in 0..voters {
+            let update: Vec<f32> = (0..parameters).map(|_| choices.next() as f32).collect();
+            for (ups, change) in ups.iter_mut().zip(&update) {
+                *ups += usize::from(*change > 0.0);
+            }
+            let vote = SignSum::encrypt_update(&public, &update).unwrap();
+            match &mut sum {
+                None => sum = Some(vote),
+                Some(sum) => sum.add_assign(&vote).unwrap(),
+            }
+        }
+        let sum = sum.unwrap();
+        assert_eq!(usize::from(sum.voters()), voters);
+        let outcome = majority(&sum, &relin).unwrap();
+        let outcome = Majority::from_bytes(&outcome.to_bytes()).unwrap();
+        let expected: Vec<_> = ups
+            .iter()
+            .map(|ups| match (2 * ups).cmp(&voters) {
+                std::cmp::Ordering::Less => Direction::Down,
+                std::cmp::Ordering::Equal => Direction::Tie,
+                std::cmp::Ordering::Greater => Direction::Up,
+            })
+            .collect();
+        assert_eq!(outcome.decrypt(&private).unwrap(), expected);
+    }
+}
+
+#[test]
+fn sums_of_fifteen_extremes_and_one_voter_more() {
+    let (public, private, relin) = generate_keys().unwrap();
+    let vote = SignSum::encrypt(&public, &[true, false, true]).unwrap();
+    let mut sum = vote.clone();
+    for _ in 1..15 {
+        sum.add_assign(&vote).unwrap();
+    }
+    let outcome = majority(&sum, &relin).unwrap().decrypt(&private).unwrap();
+    assert_eq!(outcome, [Direction::Up, Direction::Down, Direction::Up]);
+    assert!(matches!(
+        sum.add_assign(&vote),
+        Err(Error::Voters {
+            used: 16,
+            limit: 15
+        })
+    ));
+    assert_eq!(sum.voters(), 15);
+
+    let shorter = SignSum::encrypt(&public, &[true]).unwrap();
+    assert!(matches!(
+        sum.add_assign(&shorter),
+        Err(Error::Length { left: 3, right: 1 })
+    ));
+}
+
+#[test]
+fn evaluation_keys_come_back_from_bytes_and_foreign_ones_are_refused() {
+    let (public, private, relin) = generate_keys().unwrap();
+    let good = relin.to_bytes();
+    let again = RelinKey::from_bytes(&good).unwrap();
+    let sum = mul_small(&encrypt(&public, 33).unwrap(), 5).unwrap();
+    let clean = relinearize(&sum, &again).unwrap();
+    assert_eq!(decrypt(&private, &clean).unwrap(), 165);
+
+    // Damage, everywhere and with a digest that fits in the part that describes the key.
+    for at in [36, 40, 60, 100, good.len() / 2, good.len() - 33] {
+        let mut bytes = good.clone();
+        bytes[at] ^= 0x55;
+        assert!(RelinKey::from_bytes(&bytes).is_err());
+    }
+    assert!(RelinKey::from_bytes(&good[..good.len() - 1]).is_err());
+    for at in (36..36 + 200).step_by(25) {
+        let mut bytes = good.clone();
+        bytes[at] ^= 0x80;
+        let end = bytes.len() - 32;
+        let digest = blake3::hash(&bytes[..end]);
+        bytes[end..].copy_from_slice(digest.as_bytes());
+        // Refused, or a seed or a word of the key was hit; a panic would end the test.
+        let _ = RelinKey::from_bytes(&bytes);
+    }
+
+    let (other, _) = cifer_homocryption::generate_key_pair().unwrap();
+    let foreign = encrypt(&other, 1).unwrap();
+    assert!(matches!(
+        relinearize(&foreign, &relin),
+        Err(Error::Key { .. })
+    ));
+    assert!(matches!(
+        mul(&foreign, &foreign, &relin),
+        Err(Error::Key { .. })
+    ));
+    let votes = SignSum::encrypt(&other, &[true]).unwrap();
+    assert!(matches!(majority(&votes, &relin), Err(Error::Key { .. })));
+}
