@@ -7,6 +7,11 @@ mod completions;
 mod config;
 mod contribute;
 mod devnet;
+#[cfg(feature = "fhe")]
+mod fhe;
+#[cfg(not(feature = "fhe"))]
+#[path = "fhe/absent.rs"]
+mod fhe;
 mod genesis;
 mod global;
 mod init;
@@ -76,6 +81,13 @@ enum Command {
     Query(query::Command),
     /// Replay the ledger of a home folder from genesis and check everything in it
     Verify(verify::Args),
+    /// Compute on encrypted numbers in files
+    #[cfg(feature = "fhe")]
+    #[command(subcommand)]
+    Fhe(fhe::Command),
+    /// Compute on encrypted numbers in files (not in this binary: build it with --features fhe)
+    #[cfg(not(feature = "fhe"))]
+    Fhe(fhe::Args),
     /// Show the settings in force
     #[command(subcommand)]
     Config(config::Command),
@@ -105,6 +117,10 @@ fn run(global: &Global, command: Command) -> eyre::Result<()> {
         Command::Status(args) => status::run(global, args),
         Command::Query(command) => query::run(global, command),
         Command::Verify(args) => verify::run(global, args),
+        #[cfg(feature = "fhe")]
+        Command::Fhe(command) => fhe::run(global, command),
+        #[cfg(not(feature = "fhe"))]
+        Command::Fhe(args) => fhe::run(args),
         Command::Config(command) => config::run(global, command),
         Command::Completions(args) => completions::run::<Cli>(args),
         Command::Version => version::run(global),

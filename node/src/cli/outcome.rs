@@ -67,6 +67,10 @@ fn classify(error: &(dyn Error + 'static)) -> Option<(Exit, String)> {
         };
         return Some((exit, error.next()));
     }
+    #[cfg(feature = "fhe")]
+    if let Some(error) = error.downcast_ref::<cifer_homocryption::Error>() {
+        return Some(encryption(error));
+    }
     if let Some(error) = error.downcast_ref::<TestnetError>() {
         return Some((testnet(error), error.next()));
     }
@@ -90,6 +94,30 @@ fn testnet(error: &TestnetError) -> Exit {
         TestnetError::Option { .. } => Exit::Usage,
         TestnetError::Genesis(_) => Exit::Refused,
         _ => Exit::Failure,
+    }
+}
+
+#[cfg(feature = "fhe")]
+fn encryption(error: &cifer_homocryption::Error) -> (Exit, String) {
+    use cifer_homocryption::Error;
+    match error {
+        Error::Noise { .. } => (
+            Exit::Failure,
+            "cifer fhe relinearize FILE --relin relin.key --output NEW, then again".to_owned(),
+        ),
+        Error::VectorNoise { .. } | Error::Overflow { .. } => (
+            Exit::Failure,
+            "decrypt earlier, and go on from there".to_owned(),
+        ),
+        Error::Io { .. } => (
+            Exit::Failure,
+            "check the file that is named above".to_owned(),
+        ),
+        Error::Value { .. } => (
+            Exit::Refused,
+            "use more --limbs, or fewer --scale-bits".to_owned(),
+        ),
+        _ => (Exit::Refused, "check the files that were given".to_owned()),
     }
 }
 

@@ -3,6 +3,7 @@
 mod aggregate;
 mod basics;
 mod config;
+mod fhe;
 mod genesis;
 mod home;
 mod keys;
