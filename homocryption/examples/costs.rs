@@ -8,52 +8,67 @@ use cifer_homocryption::{
     relinearize,
 };
 
-/// Runs `work` a few times and prints the mean.
-fn measure<T>(what: &str, times: u32, mut work: impl FnMut() -> T) -> T {
-    let start = Instant::now();
-    let mut last = work();
+/// Runs `work` a few times and prints the median and the slowest.
+fn measure<T>(what: &str, times: usize, mut work: impl FnMut() -> T) -> T {
+    let mut once = || {
+        let start = Instant::now();
+        let result = work();
+        (start.elapsed(), result)
+    };
+    let (first, mut last) = once();
+    let mut spent = vec![first];
     for _ in 1..times {
-        last = work();
+        let (time, result) = once();
+        spent.push(time);
+        last = result;
     }
-    println!("{what:<36} {:>12.3?}", start.elapsed() / times);
+    spent.sort_unstable();
+    let (median, slowest) = (spent[times / 2], spent[times - 1]);
+    println!("{what:<36} {median:>12.3?} {slowest:>12.3?} {times:>4}");
     last
 }
 
+fn size(what: &str, bytes: usize) {
+    println!("{what:<36} {bytes:>12} bytes");
+}
+
 fn main() -> Result<(), Box<dyn Error>> {
-    let (public, private, relin) = measure("generate_keys", 1, generate_keys)?;
-    println!("{:<36} {:>12} bytes", "public key", public.to_bytes().len());
     println!(
-        "{:<36} {:>12} bytes",
-        "relinearization key",
-        relin.to_bytes().len()
+        "{:<36} {:>12} {:>12} {:>4}",
+        "operation", "median", "slowest", "of"
     );
-    let one = measure("encrypt a scalar", 100, || encrypt(&public, 42))?;
-    let two = measure("add", 100, || add(&one, &one))?;
-    measure("decrypt", 100, || decrypt(&private, &two))?;
+    let (public, private, relin) = measure("generate_keys", 5, generate_keys)?;
+    let one = measure("encrypt a scalar", 101, || encrypt(&public, 42))?;
+    let two = measure("add", 101, || add(&one, &one))?;
+    measure("decrypt", 101, || decrypt(&private, &two))?;
     let full = mul_small(&one, 5)?;
-    let clean = measure("relinearize", 3, || relinearize(&full, &relin))?;
-    measure("mul", 1, || mul(&clean, &one, &relin))?;
-    println!("{:<36} {:>12} bytes", "scalar", one.to_bytes().len());
-    println!(
-        "{:<36} {:>12} bytes",
-        "scalar, relinearized",
-        clean.to_bytes().len()
-    );
+    let clean = measure("relinearize", 5, || relinearize(&full, &relin))?;
+    let mixed = measure("add, relinearized", 101, || add(&clean, &clean))?;
+    measure("decrypt, relinearized", 101, || decrypt(&private, &mixed))?;
+    let product = measure("mul", 5, || mul(&clean, &one, &relin))?;
+    if decrypt(&private, &product)? != 5 * 42 * 42 {
+        return Err("the product is wrong".into());
+    }
 
     let count = 1_000_000;
     let values: Vec<i64> = (0..count).map(|v| v % 8000 - 4000).collect();
     let encoding = Encoding::integers(1)?;
-    let vector = measure("encrypt 10^6 numbers of one limb", 1, || {
+    let vector = measure("encrypt 10^6 numbers of one limb", 5, || {
         PackedVector::encrypt(&public, encoding, &values)
     })?;
     let mut sum = vector.clone();
     measure("add 10^6 numbers of one limb", 10, || {
         sum.add_assign(&vector)
     })?;
-    let found = measure("decrypt 10^6 numbers of one limb", 1, || {
+    let found = measure("decrypt 10^6 numbers of one limb", 5, || {
         sum.decrypt(&private)
     })?;
-    println!("{:<36} {:>12} bytes", "vector", vector.to_bytes().len());
+
+    size("public key", public.to_bytes().len());
+    size("relinearization key", relin.to_bytes().len());
+    size("scalar", one.to_bytes().len());
+    size("scalar, relinearized", clean.to_bytes().len());
+    size("vector of 10^6", vector.to_bytes().len());
     let right = found
         .iter()
         .zip(&values)

@@ -37,3 +37,8 @@ pub use {
     },
     vector::{Encoding, PackedVector},
 };
+
+/// Compiles and runs the example of the README.
+#[cfg(all(doctest, feature = "tfhe"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

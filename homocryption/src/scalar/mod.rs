@@ -68,20 +68,6 @@ fn digits(value: i128) -> [u8; BLOCKS] {
 /// # Errors
 ///
 /// None today; the signature is that of all operations.
-///
-/// ```
-/// # fn main() -> Result<(), cifer_homocryption::Error> {
-/// use cifer_homocryption::{add, decrypt, encrypt, generate_keys, relinearize};
-///
-/// let (public, private, relin) = generate_keys()?;
-/// let data = [42, 123, 256];
-/// let encrypted = data.iter().map(|v| encrypt(&public, *v)).collect::<Result<Vec<_>, _>>()?;
-/// let sum = add(&encrypted[0], &encrypted[1])?;
-/// let sum = relinearize(&sum, &relin)?;
-/// assert_eq!(decrypt(&private, &sum)?, 165);
-/// # Ok(())
-/// # }
-/// ```
 pub fn encrypt(public: &PublicKey, value: i64) -> Result<Scalar, Error> {
     let encoded = digits(i128::from(value)).map(|digit| u64::from(digit) << BLOCK_SHIFT);
     Ok(Scalar {

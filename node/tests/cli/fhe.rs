@@ -47,6 +47,8 @@ fn numbers_are_encrypted_summed_multiplied_and_decrypted() {
             .ok()
     };
     assert_eq!(decrypt("clean"), "165\n0\n-9223372036854775552\n");
+    let error = sandbox.run("fhe add a b --output sum").fails(1);
+    assert!(error.contains("sum cannot be written"), "{error}");
     sandbox.run("fhe sub b a --output difference").ok();
     let error = sandbox
         .run("fhe decrypt difference --key k/private.key")

@@ -11,6 +11,7 @@ use cifer_homocryption::{
 use cifer_node::error::{Exit, Failure};
 use cifer_node::files::{Access, write_new};
 use clap::ValueEnum;
+use eyre::WrapErr;
 use serde_json::json;
 
 use super::global::Global;
@@ -130,7 +131,7 @@ pub(crate) fn run(global: &Global, command: Command) -> eyre::Result<()> {
 }
 
 fn keygen(global: &Global, folder: &Path) -> eyre::Result<()> {
-    std::fs::create_dir_all(folder)?;
+    std::fs::create_dir_all(folder).wrap_err_with(|| unwritable(folder))?;
     let path = |name: &str| folder.join(name);
     let names = ["public.key", "private.key", "relin.key"];
     if let Some(name) = names.iter().find(|name| path(name).exists()) {
@@ -138,9 +139,10 @@ fn keygen(global: &Global, folder: &Path) -> eyre::Result<()> {
         return Err(Failure::new(Exit::Failure, text, "choose another folder").into());
     }
     let (public, private, relin) = generate_keys()?;
-    write_new(&path(names[1]), &private.to_secret_bytes(), Access::Owner)?;
-    write_new(&path(names[0]), &public.to_bytes(), Access::Public)?;
-    write_new(&path(names[2]), &relin.to_bytes(), Access::Public)?;
+    let secret = private.to_secret_bytes();
+    new_file(&path(names[1]), &secret, Access::Owner)?;
+    new_file(&path(names[0]), &public.to_bytes(), Access::Public)?;
+    new_file(&path(names[2]), &relin.to_bytes(), Access::Public)?;
     let id = public.key_id().to_string();
     let [public, private, relin] = names.map(|name| path(name).display().to_string());
     let result = json!({
@@ -250,10 +252,18 @@ fn strings(numbers: Vec<impl std::fmt::Debug>) -> Vec<String> {
         .collect()
 }
 
+fn new_file(path: &Path, bytes: &[u8], access: Access) -> eyre::Result<()> {
+    write_new(path, bytes, access).wrap_err_with(|| unwritable(path))
+}
+
+fn unwritable(path: &Path) -> String {
+    format!("{} cannot be written", path.display())
+}
+
 /// Writes frames one after the other, and says what was written.
 fn write<T: Frame>(global: &Global, path: &Path, frames: &[T]) -> eyre::Result<()> {
     let bytes: Vec<u8> = frames.iter().flat_map(Frame::to_bytes).collect();
-    write_new(path, &bytes, Access::Public)?;
+    new_file(path, &bytes, Access::Public)?;
     let (file, kind, size) = (path.display().to_string(), T::KIND.name(), bytes.len());
     let count = frames.len();
     let result = json!({ "file": file, "kind": kind, "frames": count, "bytes": size });

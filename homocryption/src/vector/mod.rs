@@ -11,123 +11,19 @@
 //! Fixed point: an f32 `x` is the integer nearest to `x * 2^scale_bits`, ties away from zero. Sums of those
 //! integers are exact; the only roundings are that one and the one to f32 when the sum is decrypted.
 
-use std::fmt;
+mod encoding;
+mod wire;
 
 use rayon::prelude::*;
 
-use crate::error::{Error, FormatError};
-use crate::format::{Fields, Frame, Kind, put_words, within};
+pub use encoding::Encoding;
+use encoding::LIMB_BITS;
+
+use crate::error::Error;
+use crate::format::Frame;
 use crate::keys::{KeyId, PrivateKey, PublicKey};
-use crate::lattice::{List, mask_words, round};
+use crate::lattice::{List, round};
 use crate::params::{FRESH_NOISE, MAX_VALUES, SLOT_SHIFT, VECTOR_WEIGHT};
-
-/// Bits of a limb.
-const LIMB_BITS: u32 = 14;
-/// Limbs that hold every `i64`.
-const MAX_LIMBS: u8 = 5;
-/// Largest scale: 2^40 is far beyond the 24 bits of precision of an f32 of ordinary size.
-const MAX_SCALE: u8 = 40;
-
-/// How numbers become slots. Vectors are added only to vectors of the same encoding.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Encoding {
-    limbs: u8,
-    scale_bits: Option<u8>,
-}
-
-impl Encoding {
-    /// Integers of `limbs` limbs, 1 to 5: 14, 28, 42, 56 bits, or every `i64`.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Limit`] for another number of limbs.
-    pub fn integers(limbs: u8) -> Result<Self, Error> {
-        if (1..=MAX_LIMBS).contains(&limbs) {
-            return Ok(Self {
-                limbs,
-                scale_bits: None,
-            });
-        }
-        let limit = format!("1 to {MAX_LIMBS}");
-        Err(Error::Limit {
-            field: "limbs",
-            value: u64::from(limbs),
-            limit,
-        })
-    }
-
-    /// f32 as multiples of `2^-scale_bits`, 0 to 40, in `limbs` limbs. Two limbs with a scale of
-    /// 20 bits hold numbers up to 127 in steps of a millionth.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Limit`] for another number of limbs or bits.
-    pub fn fixed_point(limbs: u8, scale_bits: u8) -> Result<Self, Error> {
-        if scale_bits > MAX_SCALE {
-            let limit = format!("0 to {MAX_SCALE}");
-            return Err(Error::Limit {
-                field: "scale bits",
-                value: u64::from(scale_bits),
-                limit,
-            });
-        }
-        Ok(Self {
-            scale_bits: Some(scale_bits),
-            ..Self::integers(limbs)?
-        })
-    }
-
-    /// The bits after the point, or `None` for integers.
-    pub fn scale_bits(self) -> Option<u8> {
-        self.scale_bits
-    }
-
-    /// Smallest and largest integer of this many balanced digits.
-    fn range(self) -> (i128, i128) {
-        let ones = (0..u32::from(self.limbs))
-            .map(|limb| 1_i128 << (LIMB_BITS * limb))
-            .sum::<i128>();
-        let half = 1 << (LIMB_BITS - 1);
-        (-half * ones, (half - 1) * ones)
-    }
-
-    /// The integers as slots, limb after limb.
-    fn encode(self, values: &[i64]) -> Result<Vec<u64>, Error> {
-        let (lowest, highest) = self.range();
-        let outside = |value: &i64| !(lowest..=highest).contains(&i128::from(*value));
-        if let Some(index) = values.iter().position(outside) {
-            let limit = match self.scale_bits {
-                None => format!("{lowest} to {highest}, the range of {} limbs", self.limbs),
-                Some(bits) => format!("the range of {} limbs at scale 2^-{bits}", self.limbs),
-            };
-            return Err(Error::Value {
-                index,
-                value: values[index].to_string(),
-                limit,
-            });
-        }
-        let mut slots = vec![0; values.len() * usize::from(self.limbs)];
-        for (index, value) in values.iter().enumerate() {
-            let mut rest = i128::from(*value);
-            for limb in 0..usize::from(self.limbs) {
-                let spare = i128::BITS - LIMB_BITS;
-                let digit = rest << spare >> spare;
-                slots[limb * values.len() + index] = (digit as u64) << SLOT_SHIFT;
-                rest = (rest - digit) >> LIMB_BITS;
-            }
-        }
-        Ok(slots)
-    }
-}
-
-impl fmt::Display for Encoding {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.scale_bits {
-            None => write!(f, "integers in {} limbs", self.limbs),
-            Some(bits) => write!(f, "fixed point at scale 2^-{bits} in {} limbs", self.limbs),
-        }
-    }
-}
 
 /// An encrypted vector. 16 bytes a number and limb.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -354,19 +250,6 @@ impl PackedVector {
     }
 }
 
-impl Encoding {
-    fn expect_integers(self, integers: bool) -> Result<(), Error> {
-        if self.scale_bits.is_none() == integers {
-            return Ok(());
-        }
-        let asked = if integers { "integers" } else { "fixed point" };
-        Err(Error::Encoding {
-            left: self.to_string(),
-            right: format!("{asked}, asked for"),
-        })
-    }
-}
-
 fn budget(weight: u64) -> Result<u32, Error> {
     match u32::try_from(weight) {
         Ok(weight) if weight <= VECTOR_WEIGHT => Ok(weight),
@@ -374,57 +257,5 @@ fn budget(weight: u64) -> Result<u32, Error> {
             used: weight,
             limit: u64::from(VECTOR_WEIGHT),
         }),
-    }
-}
-
-/// Payload: limbs (1 byte), scale bits (1 byte, 255 for integers), weight and length (4 bytes each, little endian),
-/// then for every limb its masks and bodies.
-impl Frame for PackedVector {
-    const KIND: Kind = Kind::Vector;
-
-    fn key_id(&self) -> KeyId {
-        self.key_id
-    }
-
-    fn payload(&self) -> Vec<u8> {
-        let mut out = vec![
-            self.encoding.limbs,
-            self.encoding.scale_bits.unwrap_or(u8::MAX),
-        ];
-        out.extend_from_slice(&self.weight.to_le_bytes());
-        out.extend_from_slice(&(self.len as u32).to_le_bytes());
-        for list in &self.limbs {
-            put_words(&mut out, &list.masks);
-            put_words(&mut out, &list.bodies);
-        }
-        out
-    }
-
-    fn from_payload(key_id: KeyId, payload: &[u8]) -> Result<Self, FormatError> {
-        let mut fields = Fields::new(payload);
-        let limbs = fields.bounded("limbs", 1..=u64::from(MAX_LIMBS))? as u8;
-        let scale_bits = match fields.u8()? {
-            u8::MAX => None,
-            bits => Some(within("scale bits", bits.into(), 0..=u64::from(MAX_SCALE))? as u8),
-        };
-        let weight = fields.u32()?;
-        within("weight", weight.into(), 1..=u64::from(VECTOR_WEIGHT))?;
-        let len = within("length", fields.u32()?.into(), 1..=MAX_VALUES as u64)? as usize;
-        let list_words = mask_words(len) + len;
-        let words = fields.words(list_words * usize::from(limbs))?;
-        let list = |words: &[u64]| {
-            let (masks, bodies) = words.split_at(mask_words(len));
-            List {
-                masks: masks.to_vec(),
-                bodies: bodies.to_vec(),
-            }
-        };
-        Ok(Self {
-            key_id,
-            encoding: Encoding { limbs, scale_bits },
-            weight,
-            len,
-            limbs: words.chunks(list_words).map(list).collect(),
-        })
     }
 }
