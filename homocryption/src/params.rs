@@ -97,7 +97,7 @@ mod tests {
         );
         assert_eq!(TFHE.encryption_key_choice, EncryptionKeyChoice::Big);
         assert!(TFHE.ciphertext_modulus.is_native_modulus());
-        assert!(TFHE.log2_p_fail <= -128.0);
+        const { assert!(TFHE.log2_p_fail <= -128.0) };
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 use cifer_homocryption::majority::{Direction, Majority, SignSum, majority};
 use cifer_homocryption::{
     Error, Frame, PrivateKey, PublicKey, RelinKey, Scalar, add, decrypt, encrypt, generate_keys,
-    mul, mul_scalar, mul_small, neg, relinearize, sub,
+    mul, mul_scalar, mul_small, relinearize, sub,
 };
 
 type Keys = (PublicKey, PrivateKey, RelinKey);
