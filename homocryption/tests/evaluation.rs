@@ -6,8 +6,8 @@ use std::sync::LazyLock;
 
 use cifer_homocryption::majority::{Direction, Majority, SignSum, majority};
 use cifer_homocryption::{
-    Error, Frame, PrivateKey, PublicKey, RelinKey, Scalar, add, decrypt, encrypt, generate_keys,
-    mul, mul_scalar, mul_small, relinearize, sub,
+    Error, Frame, PrivateKey, PublicKey, RelinKey, Scalar, add, add_scalar, decrypt, encrypt,
+    generate_keys, mul, mul_scalar, mul_small, relinearize, sub,
 };
 
 type Keys = (PublicKey, PrivateKey, RelinKey);
@@ -102,12 +102,37 @@ fn overflow_is_sticky((public, private, relin): &Keys) {
     assert!(overflows(private, &mul_small(&high, 0).unwrap()));
 }
 
-/// The product of these is zero in the 68 bits in which it is computed, and far outside `i64`. Few products, since each
-/// takes thousands of bootstrappings; `bootstraps.rs` has one in range.
-fn a_product_far_out_of_range((public, private, relin): &Keys) {
-    let ct = |value: i64| encrypt(public, value).unwrap();
-    let product = mul(&ct(1 << 62), &ct(1 << 6), relin).unwrap();
-    assert!(overflows(private, &product));
+/// The range of products, with ciphertexts without a mask: bootstrapping takes the same steps on them in the clear, and a
+/// product costs milliseconds in place of a minute. `bootstraps.rs` and [`public_factors`] have real ones.
+fn products_are_exact_or_refused((public, private, relin): &Keys) {
+    let nothing = mul_small(&encrypt(public, 0).unwrap(), 0).unwrap();
+    let known = |value: i64| add_scalar(&nothing, value).unwrap();
+    let largest = 3_037_000_499; // The largest integer whose square fits.
+    let mut pairs = vec![
+        (largest, largest),
+        (largest + 1, largest + 1),
+        (largest + 1, -largest - 1),
+        // Zero in the 68 bits in which it is computed, and far outside `i64`.
+        (1 << 62, 1 << 6),
+        (i64::MIN, i64::MIN),
+        (i64::MIN, -1),
+        (i64::MIN, 1),
+        (i64::MAX, -1),
+        // Lengths of 66, 67 and 68 bits.
+        ((1 << 33) - 1, -(1 << 32)),
+        ((1 << 33) - 1, (1 << 34) - 1),
+        (-(1 << 33), (1 << 34) - 1),
+    ];
+    let mut choices = Choices(3);
+    pairs
+        .extend((0..12).map(|bits| (choices.next() >> (20 + bits), choices.next() >> (40 - bits))));
+    for (left, right) in pairs {
+        let product = mul(&known(left), &known(right), relin).unwrap();
+        match left.checked_mul(right) {
+            Some(exact) => assert_eq!(decrypt(private, &product).unwrap(), exact),
+            None => assert!(overflows(private, &product), "{left} * {right}"),
+        }
+    }
 }
 
 /// A sum that spent its budget, by public numbers beyond the budget and within it.
@@ -242,7 +267,7 @@ fn sums() {
 
 #[test]
 fn products() {
-    a_product_far_out_of_range(&KEYS);
+    products_are_exact_or_refused(&KEYS);
     public_factors(&KEYS);
 }
 
