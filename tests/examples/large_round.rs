@@ -1,8 +1,8 @@
 //! How long large updates take: from SubmitUpdate to the receipts of more than two thirds, and a whole round.
 //!
-//! `cargo run -p cifer-tests --example large_round [MB [CONTRIBUTORS [RUNS]]]` (default: 40 10 3), after
+//! `cargo run -p cifer-tests --example large_round [--private] [MB [CONTRIBUTORS [RUNS]]]` (default: 40 10 3), after
 //! `cargo build --workspace`. Four validators and the contributors, each a process of its own. One
-//! JSON object a line.
+//! JSON object a line. With `--private` updates are encrypted, in groups of three, and MB is their size in the clear.
 //!
 //! Every run is a network of its own with one round, and every contributor has other bytes: a payload
 //! that a validator holds already is not sent again, and would measure nothing. The time of a round begins
@@ -23,22 +23,30 @@ const VALIDATORS: usize = 4;
 
 #[tokio::main]
 async fn main() {
-    let mut numbers = std::env::args().skip(1).map(|argument| {
+    let (flags, numbers): (Vec<_>, Vec<_>) = std::env::args()
+        .skip(1)
+        .partition(|argument| argument == "--private");
+    let private = !flags.is_empty();
+    let mut numbers = numbers.into_iter().map(|argument| {
         let number = argument.parse::<u64>();
         number.unwrap_or_else(|error| panic!("{argument:?} is no number: {error}"))
     });
     let size_mb = numbers.next().unwrap_or(40);
     let contributors = numbers.next().unwrap_or(10);
     let runs = numbers.next().unwrap_or(3);
-    for contributors in [1, contributors] {
+    // Alone there is nobody to hide among.
+    let alone = (!private).then_some(1);
+    for contributors in alone.into_iter().chain([contributors]) {
         let mut measured = Measured::default();
         for _ in 0..runs {
-            measured.run(size_mb * 250_000, contributors).await;
+            let network = generate(contributors, private).await;
+            measured.run(network, size_mb * 250_000, contributors).await;
         }
         let line = json!({
             "event": "large-round",
             "size_mb": size_mb,
             "contributors": contributors,
+            "private": private,
             "submit_ms_p50": median(&mut measured.submit_ms),
             "round_ms_p50": median(&mut measured.round_ms),
             "peak_rss_mb": measured.peak_rss_mb,
@@ -55,8 +63,7 @@ struct Measured {
 }
 
 impl Measured {
-    async fn run(&mut self, parameters: u64, contributors: u64) {
-        let mut network = generate(contributors).await;
+    async fn run(&mut self, mut network: Network, parameters: u64, contributors: u64) {
         network.replace_model(parameters);
         let paths: Vec<_> = (0..contributors)
             .map(|index| network.dir().join(format!("update-{index}.bin")))
@@ -91,21 +98,21 @@ fn now_ms() -> u64 {
     since.map_or(0, |since| since.as_millis() as u64)
 }
 
-async fn generate(contributors: u64) -> Network {
+async fn generate(contributors: u64, private: bool) -> Network {
     let contributors = contributors.to_string();
-    Network::generate(&[
+    let mut arguments = vec![
         "--contributors",
         &contributors,
-        "--rule",
-        "fedavg",
         "--min-updates",
         &contributors,
-        "--max-rounds",
-        "1",
-        "--deadline-ms",
-        "3600000",
-    ])
-    .await
+    ];
+    arguments.extend(["--max-rounds", "1", "--deadline-ms", "3600000"]);
+    if private {
+        arguments.extend(["--private", "--clip", "1", "--rule", "trimmed-mean"]);
+    } else {
+        arguments.extend(["--rule", "fedavg"]);
+    }
+    Network::generate(&arguments).await
 }
 
 fn write_update(path: &Path, parameters: u64, contributor: u64) {
