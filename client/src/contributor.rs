@@ -225,6 +225,7 @@ async fn run(
         key: config.key,
         name: config.name,
         record: SignedRecord::load(config.record)?,
+        kept: None,
     };
     report(&ContributorEvent::Started {
         contributor: worker.id,
@@ -280,6 +281,7 @@ enum Done {
 }
 
 /// An update before it is signed.
+#[derive(Clone)]
 struct Draft {
     payload: Payload,
     hash: cifer_chain::BlobHash,
@@ -317,6 +319,17 @@ struct Worker {
     id: ContributorId,
     name: String,
     record: SignedRecord,
+    /// The encrypted update of a round until an answer to it is here: encrypting again would make another one, and only one
+    /// may leave.
+    kept: Option<(RoundId, Drafted)>,
+}
+
+/// An update with what it took.
+#[derive(Clone)]
+struct Drafted {
+    draft: Draft,
+    download_ms: f64,
+    train_ms: f64,
 }
 
 /// Where updates come from, ready for use.
@@ -376,18 +389,18 @@ impl Worker {
         ))
     }
 
-    /// One round, from the news of it to the verdict.
-    async fn round(
-        &mut self,
+    /// Trains, and encrypts where the task asks for it. The inner error says why this round gets no update.
+    async fn draft(
+        &self,
         round: &OpenRound,
         source: Source,
         follower: &mut RoundFollower,
-    ) -> Result<Done, ClientError> {
+    ) -> Result<Result<Drafted, String>, ClientError> {
         let started = Instant::now();
         let base = tokio::select! {
             closed = follower.closed(round.round) => {
                 closed?;
-                return Ok(Done::Skipped("the round closed before its model was here".to_owned()));
+                return Ok(Err("the round closed before its model was here".to_owned()));
             }
             base = source.base(&self.client, round) => base?,
         };
@@ -405,18 +418,17 @@ impl Worker {
         let Some(drafted) = drafted else {
             // Training cannot be stopped half-way, and two at a time would slow down both.
             let _ = drafting.await;
-            return Ok(Done::Skipped("the round closed while training".to_owned()));
+            return Ok(Err("the round closed while training".to_owned()));
         };
         let draft = match drafted {
             Ok(draft) => draft,
             Err(ClientError::Training(error @ cifer_training::TrainingError::Diverged { .. })) => {
-                return Ok(Done::Skipped(error.to_string()));
+                return Ok(Err(error.to_string()));
             }
             Err(error) => return Err(error),
         };
         let train_ms = milliseconds(started);
 
-        let started = Instant::now();
         let draft = if self.client.trusted()?.task(self.task)?.privacy.is_some() {
             let sealing = private::encrypt(&self.client, round, self.id, draft.payload.clone());
             let sealed = tokio::select! {
@@ -428,11 +440,59 @@ impl Worker {
             };
             match sealed {
                 Ok(sealed) => draft.sealed(sealed),
-                Err(reason) => return Ok(Done::Skipped(reason)),
+                Err(reason) => return Ok(Err(reason)),
             }
         } else {
             draft
         };
+        Ok(Ok(Drafted {
+            draft,
+            download_ms,
+            train_ms,
+        }))
+    }
+
+    /// One round, from the news of it to the verdict.
+    async fn round(
+        &mut self,
+        round: &OpenRound,
+        source: Source,
+        follower: &mut RoundFollower,
+    ) -> Result<Done, ClientError> {
+        let private = self.client.trusted()?.task(self.task)?.privacy.is_some();
+        let kept = self.kept.take().filter(|(kept, _)| *kept == round.round);
+        let drafted = match kept {
+            Some((_, drafted)) => drafted,
+            None if private && self.record.has(self.task, round.round) => {
+                let reason = "an update was encrypted and signed for this round before a restart";
+                return Ok(Done::Skipped(reason.to_owned()));
+            }
+            None => match self.draft(round, source, follower).await? {
+                Ok(drafted) => drafted,
+                Err(reason) => return Ok(Done::Skipped(reason)),
+            },
+        };
+        if private {
+            self.kept = Some((round.round, drafted.clone()));
+        }
+        let done = self.send(round, drafted, follower).await?;
+        self.kept = None;
+        Ok(done)
+    }
+
+    /// Signs and submits.
+    async fn send(
+        &mut self,
+        round: &OpenRound,
+        drafted: Drafted,
+        follower: &mut RoundFollower,
+    ) -> Result<Done, ClientError> {
+        let Drafted {
+            draft,
+            download_ms,
+            train_ms,
+        } = drafted;
+        let started = Instant::now();
         let chain_id = self.client.trusted()?.chain_id();
         let signed = SignedUpdate::sign(self.commitment(round, &draft), chain_id, &self.key);
         let update_id = signed.id(chain_id);

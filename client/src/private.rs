@@ -1,8 +1,8 @@
 //! Encrypting an update for a private round.
 //!
 //! Invariants: the share keys, groups and mask seed are those that the state proves, so a gateway can neither
-//! name its own keys nor choose the group; an update is encrypted under a fresh key that is gone afterwards; a
-//! round that this contributor has signed for is never encrypted for again (the record of signed rounds sees to it). A task with
+//! name its own keys nor choose the group; an update is encrypted under a fresh key that is gone afterwards; of a
+//! round one encrypted update leaves at most (the record of signed rounds sees to it). A task with
 //! noise gets an update with noise or none.
 
 use std::{
@@ -12,7 +12,7 @@ use std::{
 };
 
 use cifer_chain::{
-    BlobHash, ContributorId, GroupIndex, Height, PayloadEncoding, PrivateRound, RoundTerms, Stage,
+    BlobHash, ContributorId, GroupIndex, PayloadEncoding, PrivateRound, RoundTerms, Stage,
     StateKey, ValidatorSet,
     private::payload::{quantiser, seal_update},
 };
@@ -30,8 +30,14 @@ use crate::{
     verify,
 };
 
-/// How often a round that still gathers share keys is looked at again.
+/// How often a round that still gathers share keys is looked at again, at first.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
+/// And after [`SOON`] looks: a validator is down, and the round waits for it.
+const LOOK_LATER: Duration = Duration::from_secs(1);
+/// Looks that follow each other quickly.
+const SOON: u32 = 30;
+/// Refusals of a proof in a row before they are believed: nothing can be proven before the first block.
+const MAX_REFUSALS: u32 = 60;
 
 /// An encrypted update.
 #[derive(Debug)]
@@ -135,23 +141,24 @@ fn seal_noised(
     sealed.map_err(|error: RingError| error.to_string())
 }
 
-/// Whether the chain has just begun: the gateway that refused may have had no block a moment ago.
-async fn is_young(client: &Client) -> Result<bool, ClientError> {
-    Ok(client.status().await?.height <= Height(1))
-}
-
 /// The private half of a round as the state proves it, once the groups are formed.
 async fn groups(client: &Client, round: &OpenRound) -> Result<Option<PrivateRound>, ClientError> {
     let key = ProofKey::Raw(StateKey::Private(round.task).to_bytes());
+    let (mut looks, mut refusals) = (0, 0);
     loop {
+        if looks > 0 {
+            let pause = if looks < SOON { LOOK_AGAIN } else { LOOK_LATER };
+            tokio::time::sleep(pause).await;
+        }
+        looks += 1;
         let proof = match client.proof(&key).await {
-            // Nothing can be proven before the first block.
-            Err(error) if error.kind() == ErrorKind::Refused && is_young(client).await? => {
-                tokio::time::sleep(LOOK_AGAIN).await;
+            Err(error) if error.kind() == ErrorKind::Refused && refusals < MAX_REFUSALS => {
+                refusals += 1;
                 continue;
             }
             answer => answer?,
         };
+        refusals = 0;
         let decoded = proof
             .value
             .as_deref()
@@ -172,7 +179,7 @@ async fn groups(client: &Client, round: &OpenRound) -> Result<Option<PrivateRoun
             (std::cmp::Ordering::Equal, Stage::Closed { .. } | Stage::Sealed { .. }) => {
                 return Ok(None);
             }
-            _ => tokio::time::sleep(LOOK_AGAIN).await,
+            _ => {}
         }
     }
 }

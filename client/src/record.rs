@@ -79,6 +79,13 @@ impl SignedRecord {
         }
     }
 
+    /// Whether something was signed for this round.
+    pub(crate) fn has(&self, task: TaskId, round: RoundId) -> bool {
+        self.signed
+            .get(&task)
+            .is_some_and(|(signed, _)| *signed == round)
+    }
+
     /// Notes an update that is about to leave.
     pub(crate) fn note(
         &mut self,
@@ -147,6 +154,7 @@ mod tests {
         record.note(TASK, RoundId(5), first).unwrap();
 
         let record = SignedRecord::load(Some(path)).unwrap();
+        assert!(record.has(TASK, RoundId(5)) && !record.has(TASK, RoundId(6)));
         assert!(record.allows(TASK, RoundId(5), first));
         assert!(!record.allows(TASK, RoundId(5), second));
         assert!(!record.allows(TASK, RoundId(4), second));

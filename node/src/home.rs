@@ -7,7 +7,7 @@
 //! node.key          identity, mode 0600      blobs/       payloads and models
 //! contributor.key   identity, mode 0600      consensus/   engine WAL, last-signed record
 //! models/task-<id>.bin                       initial models, where they are at hand
-//! share-keys/                                secrets of private rounds, until each is sealed
+//! share-keys/<genesis hash>/                             secrets of private rounds, until each is sealed
 //! ```
 
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};

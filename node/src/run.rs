@@ -64,7 +64,7 @@ pub async fn run(home: Home, config: NodeConfig, stop: CancellationToken) -> Res
         plane: plane.clone(),
         blobs,
         scratch: home.data_dir(),
-        share_keys: ShareKeys::new(home.share_keys_dir()),
+        share_keys: ShareKeys::new(&home.share_keys_dir(), &genesis.hash().to_string()),
         retention: Retention {
             keep_rounds: config.data.keep_rounds,
             keep_models: config.data.keep_models,

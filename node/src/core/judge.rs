@@ -74,8 +74,19 @@ struct Judged {
     signed: SignedUpdate,
     id: Hash32,
     vote: Option<VerdictVote>,
+    /// Its share for us is none, so there will be no verdict of ours.
+    bad_share: bool,
     /// While its large payload is fetched and checked: who is told the verdict.
     askers: Option<BTreeSet<PeerId>>,
+}
+
+impl Judged {
+    fn verdict(&self) -> Result<Option<VerdictVote>, JudgeError> {
+        if self.bad_share {
+            return Err(JudgeError::BadShare(self.signed.update.contributor));
+        }
+        Ok(self.vote.clone())
+    }
 }
 
 /// Verdicts of the rounds that are open. One entry per contributor and open round: at most
@@ -129,7 +140,7 @@ impl Judge {
             && known.id == id
             && known.signed.signature == signed.signature
         {
-            return Ok(known.vote.clone());
+            return known.verdict();
         }
         cifer_chain::check_update(&node.state(), update)?;
         signed.verify(node.chain_id())?;
@@ -149,7 +160,7 @@ impl Judge {
                 node.report(vec![Evidence::ConflictingUpdates { first, second }]);
                 Err(error)
             }
-            Some(known) => Ok(known.vote.clone()),
+            Some(known) => known.verdict(),
             None => {
                 node.note_seen(signed);
                 judged.insert(
@@ -158,6 +169,7 @@ impl Judge {
                         signed: signed.clone(),
                         id,
                         vote: None,
+                        bad_share: false,
                         askers: None,
                     },
                 );
@@ -185,6 +197,14 @@ impl Judge {
                 known.askers = Some(BTreeSet::from([from]));
                 true
             }
+        }
+    }
+
+    /// Remembers that an update has a bad share for us: it is not opened again however often it is offered.
+    fn note_bad_share(&self, update: &Update) {
+        let key = (update.task, update.round, update.contributor);
+        if let Some(known) = super::lock(&self.judged).get_mut(&key) {
+            known.bad_share = true;
         }
     }
 
@@ -392,6 +412,7 @@ async fn check_private(
         }
         Some(Finding::BadShare(fraud)) => {
             node.keep_accusation(*fraud);
+            node.judge().note_bad_share(update);
             Err(JudgeError::BadShare(update.contributor))
         }
         None => Err(local("its round is over".to_owned())),
@@ -496,6 +517,7 @@ mod tests {
             id: signed.id("test"),
             signed,
             vote: None,
+            bad_share: false,
             askers: None,
         };
         judge.judged.lock().unwrap().insert(place, known);

@@ -32,10 +32,11 @@ pub(crate) struct ShareKeys {
 }
 
 impl ShareKeys {
-    /// Secrets in this folder, which is made when it is needed.
-    pub(crate) fn new(dir: PathBuf) -> Self {
+    /// Secrets of the network with this genesis hash, in a folder of its own below `dir`, which is made when it is needed. A home
+    /// may come to serve another network, whose rounds have the same numbers: a secret of one must never serve the other.
+    pub(crate) fn new(dir: &Path, genesis: &str) -> Self {
         Self {
-            dir,
+            dir: dir.join(genesis),
             creating: Mutex::default(),
         }
     }
@@ -98,20 +99,23 @@ impl ShareKeys {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
             Err(error) => return Err(error),
         };
-        let mut removed = 0;
+        let (mut removed, mut failed) = (0, None);
         for entry in listed {
             let path = entry?.path();
             if let Some((task, round)) = place(&path)
                 && !needed(task, round)
             {
-                wipe(&path)?;
-                removed += 1;
+                // One that cannot be removed keeps no other one.
+                match wipe(&path) {
+                    Ok(()) => removed += 1,
+                    Err(error) => failed = Some(error),
+                }
             }
         }
         if removed > 0 {
             File::open(&self.dir)?.sync_all()?;
         }
-        Ok(removed)
+        failed.map_or(Ok(removed), Err)
     }
 }
 
@@ -124,12 +128,22 @@ fn place(path: &Path) -> Option<(TaskId, RoundId)> {
     Some((TaskId(task.parse().ok()?), RoundId(round.parse().ok()?)))
 }
 
-/// Overwrites before removing: file systems that write in place then hold nothing of it.
+/// Overwrites before removing: file systems that write in place then hold nothing of it. What cannot be overwritten is removed
+/// all the same.
 fn wipe(path: &Path) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).open(path)?;
-    file.write_all(&[0; SECRET_BYTES])?;
-    file.sync_all()?;
-    fs::remove_file(path)
+    let overwritten = OpenOptions::new()
+        .write(true)
+        .open(path)
+        .and_then(|mut file| {
+            file.write_all(&[0; SECRET_BYTES])?;
+            file.sync_all()
+        });
+    match fs::remove_file(path) {
+        // Two may be at it at once.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+        Ok(()) => overwritten,
+    }
 }
 
 #[cfg(test)]
@@ -141,7 +155,7 @@ mod tests {
     #[test]
     fn a_secret_stays_the_same_until_it_is_removed() {
         let dir = tempfile::tempdir().unwrap();
-        let keys = ShareKeys::new(dir.path().join("share-keys"));
+        let keys = ShareKeys::new(&dir.path().join("share-keys"), "a");
         let (task, round) = (TaskId(1), RoundId(7));
         assert!(keys.load(task, round).unwrap().is_none());
         let first = keys.load_or_create(task, round).unwrap();
@@ -165,7 +179,7 @@ mod tests {
     #[test]
     fn whoever_asks_first_and_second_at_once_gets_one_secret() {
         let dir = tempfile::tempdir().unwrap();
-        let keys = ShareKeys::new(dir.path().join("share-keys"));
+        let keys = ShareKeys::new(dir.path(), "a");
         let secrets: Vec<[u8; 32]> = std::thread::scope(|scope| {
             let ask = || {
                 *keys
@@ -186,7 +200,8 @@ mod tests {
     #[test]
     fn damaged_and_foreign_files_are_not_keys() {
         let dir = tempfile::tempdir().unwrap();
-        let keys = ShareKeys::new(dir.path().to_owned());
+        let keys = ShareKeys::new(dir.path(), "a");
+        fs::create_dir(dir.path().join("a")).unwrap();
         fs::write(keys.path(TaskId(1), RoundId(0)), [0; SECRET_BYTES]).unwrap();
         assert!(
             keys.load(TaskId(1), RoundId(0)).is_err(),
@@ -194,9 +209,37 @@ mod tests {
         );
         fs::write(keys.path(TaskId(1), RoundId(1)), [1; 5]).unwrap();
         assert!(keys.load(TaskId(1), RoundId(1)).is_err());
-        let foreign = dir.path().join("1-2.key");
+        let foreign = dir.path().join("a/1-2.key");
         fs::write(&foreign, b"something else").unwrap();
         keys.remove_unless(|_, _| false).unwrap();
         assert!(foreign.exists());
+    }
+
+    #[test]
+    fn one_that_cannot_be_removed_keeps_no_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let keys = ShareKeys::new(dir.path(), "a");
+        for round in 0..20 {
+            keys.load_or_create(TaskId(0), RoundId(round)).unwrap();
+        }
+        let stuck = keys.path(TaskId(0), RoundId(7));
+        fs::remove_file(&stuck).unwrap();
+        fs::create_dir(&stuck).unwrap();
+        assert!(keys.remove_unless(|_, _| false).is_err());
+        let left: Vec<_> = fs::read_dir(&keys.dir).unwrap().flatten().collect();
+        assert_eq!(left.len(), 1, "{left:?}");
+    }
+
+    #[test]
+    fn another_network_gets_another_secret() {
+        let dir = tempfile::tempdir().unwrap();
+        let [one, other] = ["a", "b"].map(|genesis| {
+            let keys = ShareKeys::new(dir.path(), genesis);
+            *keys
+                .load_or_create(TaskId(0), RoundId(3))
+                .unwrap()
+                .to_bytes()
+        });
+        assert_ne!(one, other);
     }
 }

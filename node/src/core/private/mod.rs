@@ -1,29 +1,34 @@
 //! A validator's part in private rounds: share keys, the sums of its shares, accusations.
 //!
 //! Invariants: the secret of a share key is on disk before the key is published, and gone when the round is sealed
-//! or over; a sum is made of shares that passed the check, over exactly the set that the ledger has fixed, and only
-//! while the ledger takes it; decrypted shares are never on disk and are wiped when they have served.
+//! or over; sums are made only while the ledger takes them; decrypted shares are never on disk and are wiped when they
+//! have served.
 
 mod keys;
 pub(crate) mod open;
 mod reopen;
+mod sums;
 
-use std::{collections::BTreeMap, fs::File, io, time::Duration};
+use std::{collections::BTreeMap, fs::File, io, sync::Arc, time::Duration};
 
 use cifer_chain::{
-    ContributorId, GroupIndex, KeyShareSum, Phase, PrivateRound, RoundId, RoundTerms, ShareFraud,
-    ShareKey, Stage, State, TaskId, TaskState, Transaction, Update, ValidatorId,
+    ContributorId, Phase, PrivateRound, RoundId, RoundTerms, ShareFraud, ShareKey, Stage, State,
+    TaskId, TaskState, Transaction, Update, ValidatorId,
     private::{
-        contributor_set,
-        payload::{Finding, OwnShare, Recipient, inspect, take_share},
+        payload::{Finding, Recipient, inspect},
         seat,
     },
 };
-use cifer_homocryption::ring::{RecipientSecret, RingError, ShareSum};
+use cifer_homocryption::ring::RecipientSecret;
 use rand::rngs::OsRng;
-use tokio::{sync::broadcast::error::RecvError, task::JoinHandle};
+use tokio::{
+    sync::broadcast::error::RecvError,
+    task::{JoinHandle, JoinSet},
+};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info, warn};
+use tracing::{debug, warn};
+
+use sums::{Made, missing_sums, sum_round};
 
 pub(crate) use keys::ShareKeys;
 pub use reopen::{ReopenError, Reopened, reopen_private_rounds};
@@ -46,7 +51,10 @@ pub(crate) async fn run(node: Node, stop: CancellationToken) {
         node,
         validator,
         job: None,
+        fetching: None,
+        made: Made::default(),
     };
+    worker.node.remove_scratch();
     let mut retry = tokio::time::interval(RETRY);
     retry.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -60,7 +68,12 @@ pub(crate) async fn run(node: Node, stop: CancellationToken) {
             _ = retry.tick() => worker.advance(),
         }
     }
-    if let Some(job) = worker.job {
+    for job in worker
+        .job
+        .map(|(_, job)| job)
+        .into_iter()
+        .chain(worker.fetching)
+    {
         job.abort();
     }
 }
@@ -69,7 +82,10 @@ struct Worker {
     node: Node,
     validator: ValidatorId,
     /// The round whose shares are being summed.
-    job: Option<JoinHandle<()>>,
+    job: Option<((TaskId, RoundId), JoinHandle<()>)>,
+    /// Payloads of an open round on their way to us.
+    fetching: Option<JoinHandle<()>>,
+    made: Made,
 }
 
 impl Worker {
@@ -79,10 +95,12 @@ impl Worker {
         if state.tasks.values().all(|task| task.private().is_none()) {
             return;
         }
+        self.end_stale(&state);
         for (id, task) in &state.tasks {
             if let Some(private) = task.private() {
                 self.publish_key(*id, task);
                 self.accuse(*id, task);
+                self.fetch(task);
                 self.sum(*id, task, private);
             }
         }
@@ -116,23 +134,76 @@ impl Worker {
         let Phase::Open(open) = &task.phase else {
             return;
         };
-        let mut accusations = super::lock(&self.node.0.accusations);
-        accusations.retain(|(t, round, _), _| *t != id || *round >= task.round);
-        for ((t, round, contributor), fraud) in accusations.iter() {
-            if (*t, *round) == (id, task.round) && open.updates.contains_key(contributor) {
-                submit(&self.node, Transaction::ShareFraud(fraud.clone()));
+        let due: Vec<ShareFraud> = {
+            let mut accusations = super::lock(&self.node.0.accusations);
+            accusations.retain(|(t, round, _), _| *t != id || *round >= task.round);
+            let due = accusations.values().filter(|fraud| {
+                (fraud.task, fraud.round) == (id, task.round)
+                    && open.updates.contains_key(&fraud.contributor)
+            });
+            due.cloned().collect()
+        };
+        for fraud in due {
+            submit(&self.node, Transaction::ShareFraud(fraud));
+        }
+    }
+
+    /// Fetches payloads that others certified without us while the round is still open: after its close there is little time.
+    fn fetch(&mut self, task: &TaskState) {
+        let Phase::Open(open) = &task.phase else {
+            return;
+        };
+        if self.fetching.as_ref().is_some_and(|job| !job.is_finished()) {
+            return;
+        }
+        let updates = open.updates.values().map(|turn| &turn.update);
+        let missing: Vec<_> = updates
+            .filter(|update| !self.node.blobs().contains(&super::blob(update.payload)))
+            .map(|update| (update.payload, update.payload_bytes))
+            .collect();
+        if missing.is_empty() {
+            return;
+        }
+        let node = self.node.clone();
+        self.fetching = Some(tokio::spawn(async move {
+            let mut jobs = JoinSet::new();
+            for (payload, bytes) in missing {
+                let node = node.clone();
+                jobs.spawn(async move {
+                    if let Err(error) = aggregate::need(&node, payload, bytes).await {
+                        debug!(%payload, %error, "payload not fetched yet");
+                    }
+                });
+            }
+            while jobs.join_next().await.is_some() {}
+        }));
+    }
+
+    /// Ends work for a round that is not closed any more.
+    fn end_stale(&mut self, state: &State) {
+        let closed = |(task, round): &(TaskId, RoundId)| {
+            let private = state.tasks.get(task).and_then(TaskState::private);
+            private.is_some_and(|private| {
+                private.round == *round && matches!(private.stage, Stage::Closed { .. })
+            })
+        };
+        super::lock(&self.made).retain(|(task, round, _), _| closed(&(*task, *round)));
+        if let Some((place, job)) = &self.job {
+            let stale = !closed(place);
+            if stale {
+                job.abort();
+            }
+            if stale || job.is_finished() {
+                self.job = None;
             }
         }
     }
 
     fn sum(&mut self, id: TaskId, task: &TaskState, private: &PrivateRound) {
-        if self.job.as_ref().is_some_and(JoinHandle::is_finished) {
-            self.job = None;
-        }
-        let waits = !missing_sums(private, &self.validator).is_empty();
-        if self.job.is_none() && waits {
-            let (node, round) = (self.node.clone(), task.round);
-            self.job = Some(tokio::spawn(sum_round(node, self.validator, id, round)));
+        if self.job.is_none() && !missing_sums(private, &self.validator).is_empty() {
+            let (node, place) = (self.node.clone(), (id, task.round));
+            let job = sum_round(node, self.validator, place, Arc::clone(&self.made));
+            self.job = Some((place, tokio::spawn(job)));
         }
     }
 
@@ -162,140 +233,12 @@ impl Worker {
     }
 }
 
-/// Live groups whose sum by this validator is not in a block yet. None without a share key of ours.
-fn missing_sums(private: &PrivateRound, validator: &ValidatorId) -> Vec<GroupIndex> {
-    let Stage::Closed { groups, .. } = &private.stage else {
-        return Vec::new();
-    };
-    if !private.keys.contains_key(validator) {
-        return Vec::new();
-    }
-    (0..)
-        .zip(groups)
-        .filter(|(_, group)| group.is_live() && !group.sums.contains_key(validator))
-        .map(|(index, _)| index)
-        .collect()
-}
-
 /// Submits; what is known or has become stale meanwhile needs no more attention.
 fn submit(node: &Node, tx: Transaction) {
     match node.submit_tx(tx) {
         Ok(_) | Err(super::SubmitTxError::Mempool(MempoolError::Known(_))) => {}
         Err(error) => debug!(%error, "transaction of a private round not submitted"),
     }
-}
-
-/// Why sums are not made now. All of these are tried again while the round is closed.
-#[derive(Debug, thiserror::Error)]
-enum SumError {
-    #[error("the round is not closed any more")]
-    NotClosed,
-    #[error("the secret of our share key is lost: {0}")]
-    NoSecret(String),
-    #[error(transparent)]
-    Blob(#[from] aggregate::ComputeError),
-    #[error(transparent)]
-    Ring(#[from] RingError),
-    #[error("payload {0} was removed meanwhile")]
-    Removed(cifer_chain::BlobHash),
-    #[error("worker: {0}")]
-    Worker(String),
-}
-
-/// Makes and publishes our sums of a closed round, group by group.
-async fn sum_round(node: Node, validator: ValidatorId, task: TaskId, round: RoundId) {
-    let state = node.state();
-    let groups = match state.tasks.get(&task).and_then(TaskState::private) {
-        Some(private) if private.round == round => missing_sums(private, &validator),
-        _ => return,
-    };
-    for group in groups {
-        match sum_group(&node, &validator, &state, (task, round, group)).await {
-            Ok(()) => debug!(%task, %round, group, "our sum of key shares is published"),
-            Err(error) => warn!(%task, %round, group, %error, "no sum of key shares yet"),
-        }
-    }
-}
-
-async fn sum_group(
-    node: &Node,
-    validator: &ValidatorId,
-    state: &State,
-    (task, round, index): (TaskId, RoundId, GroupIndex),
-) -> Result<(), SumError> {
-    let current = state.tasks.get(&task).ok_or(SumError::NotClosed)?;
-    let (terms, updates) = cohort(state, current, index).ok_or(SumError::NotClosed)?;
-    for update in &updates {
-        aggregate::need(node, update.payload, update.payload_bytes).await?;
-    }
-    let set = current
-        .private()
-        .and_then(|private| private.stage.groups().get(index as usize))
-        .map(|group| group.set)
-        .ok_or(SumError::NotClosed)?;
-    let own = own_key(state, current, validator).ok_or(SumError::NotClosed)?;
-    let worker = node.clone();
-    let summed = tokio::task::spawn_blocking(move || {
-        let secret = secret(&worker, task, round, own.key)
-            .map_err(|error| SumError::NoSecret(error.to_string()))?;
-        sum_shares(&worker, &terms, &updates, own.seat, &secret)
-    });
-    match summed
-        .await
-        .map_err(|error| SumError::Worker(error.to_string()))??
-    {
-        Summed::Sum(shares) => {
-            let place = (task, round, index);
-            let key = node.secret_key();
-            let sum = KeyShareSum::sign(place, set, shares, node.chain_id(), key);
-            submit(node, Transaction::KeyShareSum(sum));
-        }
-        Summed::Fraud(fraud) => {
-            info!(%task, %round, contributor = %fraud.contributor, "a bad share is exposed");
-            submit(node, Transaction::ShareFraud(*fraud));
-        }
-    }
-    Ok(())
-}
-
-enum Summed {
-    Sum(Vec<u8>),
-    Fraud(Box<ShareFraud>),
-}
-
-/// Runs on a blocking thread.
-fn sum_shares(
-    node: &Node,
-    terms: &RoundTerms,
-    updates: &[Update],
-    seat: usize,
-    secret: &RecipientSecret,
-) -> Result<Summed, SumError> {
-    let mut shares = Vec::with_capacity(updates.len());
-    for update in updates {
-        let path = node.blobs().path(&super::blob(update.payload));
-        let path = path.ok_or(SumError::Removed(update.payload))?;
-        let mut payload = File::open(path).map_err(RingError::from)?;
-        let own = Recipient { seat, secret };
-        match take_share(terms, update, own, &mut payload, &mut OsRng)? {
-            OwnShare::Good(share) => shares.push(share),
-            OwnShare::Bad(fraud) => return Ok(Summed::Fraud(fraud)),
-        }
-    }
-    let contributors: Vec<_> = updates.iter().map(|update| update.contributor).collect();
-    let set = contributor_set(&contributors)?;
-    Ok(Summed::Sum(ShareSum::of(&set, &shares)?.to_bytes()))
-}
-
-/// The updates of a closed group's cohort, sorted by contributor, and the round's terms.
-fn cohort(state: &State, task: &TaskState, index: GroupIndex) -> Option<(RoundTerms, Vec<Update>)> {
-    let Phase::Closed(closed) = &task.phase else {
-        return None;
-    };
-    let group = task.private()?.stage.groups().get(index as usize)?;
-    let updates = closed.updates.iter().map(|turn| &turn.update);
-    let updates = updates.filter(|u| group.cohort.binary_search(&u.contributor).is_ok());
-    Some((terms(state, task)?, updates.cloned().collect()))
 }
 
 /// The cryptographic terms of a task's current round, once its groups are formed.
@@ -381,9 +324,24 @@ impl Node {
         &self.0.parts.share_keys
     }
 
+    /// Removes means of groups that a process that was killed has left.
+    fn remove_scratch(&self) {
+        let listed = std::fs::read_dir(&self.0.parts.scratch);
+        for entry in listed.into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            let name = name.to_string_lossy();
+            if name.starts_with("group-") && name.ends_with(".tmp") {
+                if let Err(error) = std::fs::remove_file(entry.path()) {
+                    warn!(path = %entry.path().display(), %error, "scratch file not removed");
+                }
+            }
+        }
+    }
+
     /// Keeps an accusation until the accused update is in a block.
     pub(crate) fn keep_accusation(&self, fraud: ShareFraud) {
         let key = (fraud.task, fraud.round, fraud.contributor);
-        super::lock(&self.0.accusations).insert(key, fraud);
+        // The first one stays: proofs are random, and each other one would be a transaction of its own.
+        super::lock(&self.0.accusations).entry(key).or_insert(fraud);
     }
 }
