@@ -17,8 +17,12 @@ fn timed<T>(work: impl FnOnce() -> T) -> (Duration, T) {
 /// The update of a contributor: a pattern that the others share, with its own disagreements.
 fn update(voter: usize, parameters: usize) -> Vec<f32> {
     let sign = |parameter: usize| {
-        let common = if parameter % 3 == 0 { -1.0 } else { 1.0 };
-        let contrary = (parameter * 31 + voter * 17) % 5 == 0;
+        let common = if parameter.is_multiple_of(3) {
+            -1.0
+        } else {
+            1.0
+        };
+        let contrary = (parameter * 31 + voter * 17).is_multiple_of(5);
         if contrary { -common } else { common }
     };
     (0..parameters).map(sign).collect()

@@ -330,10 +330,11 @@ impl Node {
         for entry in listed.into_iter().flatten().flatten() {
             let name = entry.file_name();
             let name = name.to_string_lossy();
-            if name.starts_with("group-") && name.ends_with(".tmp") {
-                if let Err(error) = std::fs::remove_file(entry.path()) {
-                    warn!(path = %entry.path().display(), %error, "scratch file not removed");
-                }
+            if name.starts_with("group-")
+                && name.ends_with(".tmp")
+                && let Err(error) = std::fs::remove_file(entry.path())
+            {
+                warn!(path = %entry.path().display(), %error, "scratch file not removed");
             }
         }
     }
