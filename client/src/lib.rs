@@ -35,7 +35,7 @@ pub use follow::{
 };
 pub use gateway::{Gateway, GatewayOptions, Gateways, MAX_GATEWAYS, TlsFiles};
 pub use model::{CurrentModel, ModelBytes, ModelSelector, ModelTarget, VerifiedModel};
-pub use noise::{Cost, TaskNoise};
+pub use noise::{Cost, TaskNoise, epsilon_text};
 pub use query::{
     BlockSelector, BlockView, ContributorView, ManifestView, PhaseView, ProofKey, ProofView,
     RejectionView, RoundSummaryView, RoundView, RuleView, StatusView, TaskView, TensorView,

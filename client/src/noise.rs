@@ -32,6 +32,15 @@ pub struct Cost {
     pub replaced_alone: Option<f64>,
 }
 
+/// An epsilon for people: two digits, rounded up, since a guarantee is not shortened to a better one; `none` where there is none.
+#[must_use]
+pub fn epsilon_text(epsilon: Option<f64>) -> String {
+    epsilon.map_or_else(
+        || "none".to_owned(),
+        |epsilon| format!("{:.2}", (epsilon * 100.0).ceil() / 100.0),
+    )
+}
+
 impl TaskNoise {
     /// The noise of `task`; none where its document asks for none.
     ///
@@ -143,5 +152,18 @@ impl TaskNoise {
             zeroed: epsilon(self.honest, Neighbours::Zeroed)?,
             replaced_alone: epsilon(1, Neighbours::Replaced)?,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::epsilon_text;
+
+    #[test]
+    fn epsilons_are_rounded_up() {
+        assert_eq!(epsilon_text(Some(5.2215)), "5.23");
+        assert_eq!(epsilon_text(Some(0.001)), "0.01");
+        assert_eq!(epsilon_text(Some(0.0)), "0.00");
+        assert_eq!(epsilon_text(None), "none");
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{io::Write, time::Duration};
 
-use cifer_client::TaskNoise;
+use cifer_client::{TaskNoise, epsilon_text};
 use serde::Serialize;
 
 use crate::{DevnetOptions, Output, processes::Layout};
@@ -90,9 +90,7 @@ fn noise(layout: &Layout) -> Vec<String> {
     let known = layout.genesis.tasks.iter().filter_map(|task| {
         let noise = TaskNoise::of(task).ok()??;
         let cost = noise.costs().ok()?.pop()?;
-        let epsilon = cost.replaced.map_or("none".to_owned(), |epsilon| {
-            format!("{:.2}", (epsilon * 100.0).ceil() / 100.0)
-        });
+        let epsilon = epsilon_text(cost.replaced);
         Some(format!(
             "noise added before encryption; epsilon of {} rounds at delta {:e}: {epsilon}",
             cost.rounds,

@@ -11,9 +11,8 @@ use cifer_chain::{
 use cifer_client::{Client, ModelSelector, ModelTarget, PhaseView, ProofKey};
 use cifer_dataplane::{BlobStore, Handle, KnownPeer, Topic};
 use cifer_homocryption::ring::{ContributorKey, deal_cheating, encrypt};
-use cifer_tests::{Network, NotYet, TASK, json_lines, run, update};
+use cifer_tests::{Network, NotYet, TASK, json_lines, run, update, verify_home};
 use rand::{SeedableRng as _, rngs::StdRng};
-use serde_json::Value;
 use tempfile::TempDir;
 
 const CONTRIBUTORS: usize = 6;
@@ -46,13 +45,11 @@ fn nothing_is_left(folder: &Path) {
     }
 }
 
-#[tokio::test]
-async fn a_private_devnet_learns_and_replays() {
-    let dir = tempfile::tempdir().unwrap();
-    let keep = dir.path().join("network");
-    let folder = keep.display().to_string();
-    let mut arguments = vec!["devnet", "--private", "--output", "json", "--keep", &folder];
+/// The final accuracy of three rounds of a private devnet in which nobody attacks and everybody takes part.
+async fn devnet_accuracy(more: &[&str]) -> f64 {
+    let mut arguments = vec!["devnet", "--private", "--output", "json"];
     arguments.extend(["--contributors", "6", "--byzantine", "0", "--rounds", "3"]);
+    arguments.extend(more);
     let answer = run(&arguments).await;
     let complaint = String::from_utf8_lossy(&answer.stderr).into_owned();
     assert!(answer.status.success(), "cifer {arguments:?}: {complaint}");
@@ -64,43 +61,30 @@ async fn a_private_devnet_learns_and_replays() {
         assert_eq!(round["aborted"], false, "{round}");
     }
     assert_eq!(summary["roots_agree"], true);
-    let accuracy = summary["final_accuracy"].as_f64().unwrap();
-    assert!(accuracy > 0.8, "{summary}");
+    summary["final_accuracy"].as_f64().unwrap()
+}
+
+#[tokio::test]
+async fn a_private_devnet_learns_and_replays() {
+    let dir = tempfile::tempdir().unwrap();
+    let keep = dir.path().join("network");
+    let accuracy = devnet_accuracy(&["--keep", &keep.display().to_string()]).await;
+    assert!(accuracy > 0.8, "{accuracy}");
 
     // Replayed from genesis, and every group whose payloads are here opened again from what is public.
-    let home = keep.join("validator-1").display().to_string();
-    let answer = run(&["verify", "--json", "--home", &home]).await;
-    let complaint = String::from_utf8_lossy(&answer.stderr).into_owned();
-    assert!(answer.status.success(), "{complaint}");
-    let report: Value = serde_json::from_slice(&answer.stdout).unwrap();
+    let report = verify_home(&keep.join("validator-1")).await;
     assert_eq!(report["rounds_finalised"], 3, "{report}");
-    assert!(
-        report["private_rounds_opened"].as_u64() >= Some(1),
-        "{report}"
-    );
+    let opened = report["private_rounds_opened"].as_u64();
+    assert!(opened >= Some(1), "{report}");
     nothing_is_left(&keep);
 }
 
 #[tokio::test]
-async fn a_network_with_noise_agrees_and_does_not_learn_what_it_must_not() {
-    // So much noise that nothing can be learned: an update that slipped by without it would teach.
-    let mut accuracies = Vec::new();
-    for noise in ["0.001", "20"] {
-        let mut arguments = vec!["devnet", "--private", "--output", "json", "--noise", noise];
-        arguments.extend(["--contributors", "6", "--byzantine", "0", "--rounds", "3"]);
-        let answer = run(&arguments).await;
-        let complaint = String::from_utf8_lossy(&answer.stderr).into_owned();
-        assert!(answer.status.success(), "cifer {arguments:?}: {complaint}");
-        let mut rounds = json_lines(&answer.stdout);
-        let summary = rounds.pop().expect("a summary");
-        for round in &rounds {
-            assert_eq!(round["accepted"], 6, "{round}");
-            assert_eq!(round["aborted"], false, "{round}");
-        }
-        assert_eq!(summary["roots_agree"], true);
-        accuracies.push(summary["final_accuracy"].as_f64().unwrap());
-    }
-    assert!(accuracies[0] > 0.8 && accuracies[1] < 0.4, "{accuracies:?}");
+async fn noise_is_added() {
+    // With so much of it nothing can be learned: an update that slipped by without would teach.
+    let (little, much) = ("0.001", "20");
+    assert!(devnet_accuracy(&["--noise", little]).await > 0.8);
+    assert!(devnet_accuracy(&["--noise", much]).await < 0.4);
 }
 
 /// Four validators, an observer, six contributors in two groups of three, by median; their updates are in files.
@@ -453,13 +437,12 @@ async fn faults_of_contributors_and_validators_are_borne_and_nobody_holds_an_upd
         .await;
 
     nobody_holds_an_update(&mut faulty, &secret).await;
-    for (node, least) in [(0, 1), (3, 0)] {
+    for node in [0, 3] {
         let report = faulty.network.verify(node).await;
         assert_eq!(report["rounds_finalised"], 3, "{report}");
-        assert!(
-            report["private_rounds_opened"].as_u64() >= Some(least),
-            "{report}"
-        );
+        // Validator 3 was away while payloads were sent.
+        let opened = report["private_rounds_opened"].as_u64();
+        assert!(node == 3 || opened >= Some(1), "{report}");
     }
 }
 

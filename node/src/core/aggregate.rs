@@ -159,8 +159,9 @@ async fn compute_private(
     let (worker, current) = (node.clone(), current.clone());
     let work = move || {
         let (task, round) = (current.task.id, current.round);
+        let transactions = open::Transactions::of(worker.store());
         let sources = open::Sources {
-            store: &|hash| open::transaction(worker.store(), hash),
+            store: &|hash| transactions.get(hash),
             payload: &|hash| worker.blobs().path(&super::blob(hash)),
             scratch: &|group| worker.group_path(task, round, group),
         };

@@ -11,8 +11,8 @@ use std::{
 };
 
 use cifer_chain::{
-    ContributorId, Evidence, Hash32, RejectReason, RoundId, SignedUpdate, State, TaskId, Update,
-    Verdict, VerdictVote, private::payload::Finding,
+    ContributorId, Evidence, Hash32, RejectReason, RoundId, SignedUpdate, TaskId, Update, Verdict,
+    VerdictVote, private::payload::Finding,
 };
 use cifer_dataplane::PeerId;
 use tokio::sync::Semaphore;
@@ -278,7 +278,7 @@ async fn check_and_store(
     let (hash, len) = (signed.update.payload, signed.update.payload_bytes);
     if is_private(node, &signed.update) {
         store_inline(node, &signed.update, bytes).await?;
-        return check_private(node, &node.state(), &signed.update).await;
+        return check_private(node, &signed.update).await;
     }
     let max_abs = max_abs(node, signed)?;
     let store = node.blobs().clone();
@@ -345,7 +345,7 @@ async fn check_payload(node: &Node, signed: &SignedUpdate) -> Result<Verdict, Ju
     let update = &signed.update;
     let hash = update.payload;
     if is_private(node, update) {
-        return check_private(node, &node.state(), update).await;
+        return check_private(node, update).await;
     }
     let max_abs = max_abs(node, signed)?;
     let coordinates = usize::try_from(update.payload_bytes / 4).unwrap_or(usize::MAX);
@@ -389,16 +389,12 @@ fn verdict(
 }
 
 /// As [`check_payload`], of an encrypted update: its form, and our own share.
-async fn check_private(
-    node: &Node,
-    state: &Arc<State>,
-    update: &Update,
-) -> Result<Verdict, JudgeError> {
+async fn check_private(node: &Node, update: &Update) -> Result<Verdict, JudgeError> {
     let hash = update.payload;
     let local = |text: String| JudgeError::Local(hash, text);
     let path = node.blobs().path(&super::blob(hash));
     let path = path.ok_or_else(|| local("removed meanwhile".to_owned()))?;
-    let (worker, state, judged) = (node.clone(), Arc::clone(state), update.clone());
+    let (worker, state, judged) = (node.clone(), node.state(), update.clone());
     let found =
         tokio::task::spawn_blocking(move || private::judge(&worker, &state, &judged, &path))
             .await

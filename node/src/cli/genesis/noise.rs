@@ -1,6 +1,6 @@
 //! What the rounds of tasks with noise cost, for people and as JSON.
 
-use cifer_client::{Cost, TaskNoise};
+use cifer_client::{Cost, TaskNoise, epsilon_text};
 use cifer_genesis::{Genesis, document::Task};
 use serde_json::{Value, json};
 
@@ -49,34 +49,13 @@ pub(super) fn in_brief(genesis: &Genesis) -> eyre::Result<String> {
             costs.iter().map(|cost| {
                 [
                     cost.rounds.to_string(),
-                    epsilon(cost.replaced),
-                    epsilon(cost.zeroed),
-                    epsilon(cost.replaced_alone),
+                    epsilon_text(cost.replaced),
+                    epsilon_text(cost.zeroed),
+                    epsilon_text(cost.replaced_alone),
                 ]
             }),
         ));
         text.push('\n');
     }
     Ok(text)
-}
-
-/// Two digits, rounded up: a guarantee is not shortened to a better one.
-fn epsilon(value: Option<f64>) -> String {
-    value.map_or_else(
-        || "none".to_owned(),
-        |epsilon| format!("{:.2}", (epsilon * 100.0).ceil() / 100.0),
-    )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::epsilon;
-
-    #[test]
-    fn epsilons_are_rounded_up() {
-        assert_eq!(epsilon(Some(5.2215)), "5.23");
-        assert_eq!(epsilon(Some(0.001)), "0.01");
-        assert_eq!(epsilon(Some(0.0)), "0.00");
-        assert_eq!(epsilon(None), "none");
-    }
 }

@@ -5,13 +5,16 @@
 //! I/O differs from machine to machine, and it is an error, never a missing group.
 
 use std::{
+    cell::RefCell,
+    collections::{BTreeMap, btree_map::Entry},
     fs::{self, File},
     io::{BufWriter, Seek as _, SeekFrom, Write as _},
     path::{Path, PathBuf},
 };
 
 use cifer_chain::{
-    BlobHash, ContributorId, Group, GroupIndex, RoundTerms, Store, Transaction, TxHash, Update,
+    BlobHash, Block, ContributorId, Group, GroupIndex, Height, RoundTerms, Store, Transaction,
+    TxHash, Update,
 };
 use cifer_homocryption::ring::{RingError, ShareSum, Streamed, open_mean};
 use tracing::{info, warn};
@@ -51,20 +54,33 @@ pub(crate) struct Sources<'a> {
     pub(crate) scratch: &'a dyn Fn(GroupIndex) -> PathBuf,
 }
 
-/// Reads a transaction that the ledger has by its hash.
-pub(crate) fn transaction<S: Store + ?Sized>(
-    store: &S,
-    hash: &TxHash,
-) -> Result<Transaction, OpenError> {
-    let missing = || OpenError::NoSum(*hash);
-    let place = store.tx_location(hash)?.ok_or_else(missing)?;
-    let block = store.block(place.height)?.ok_or_else(missing)?;
-    let index = usize::try_from(place.index).unwrap_or(usize::MAX);
-    block
-        .transactions
-        .into_iter()
-        .nth(index)
-        .ok_or_else(missing)
+/// Transactions that the ledger has, by hash. The sums of a round lie in a few blocks, each of which is read once.
+pub(crate) struct Transactions<'a, S: Store + ?Sized> {
+    store: &'a S,
+    blocks: RefCell<BTreeMap<Height, Block>>,
+}
+
+impl<'a, S: Store + ?Sized> Transactions<'a, S> {
+    pub(crate) fn of(store: &'a S) -> Self {
+        Self {
+            store,
+            blocks: RefCell::default(),
+        }
+    }
+
+    pub(crate) fn get(&self, hash: &TxHash) -> Result<Transaction, OpenError> {
+        let missing = || OpenError::NoSum(*hash);
+        let place = self.store.tx_location(hash)?.ok_or_else(missing)?;
+        let mut blocks = self.blocks.borrow_mut();
+        let block = match blocks.entry(place.height) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => {
+                entry.insert(self.store.block(place.height)?.ok_or_else(missing)?)
+            }
+        };
+        let index = usize::try_from(place.index).unwrap_or(usize::MAX);
+        block.transactions.get(index).cloned().ok_or_else(missing)
+    }
 }
 
 /// Files with group means, in the order of the groups; removed when dropped.

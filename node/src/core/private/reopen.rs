@@ -11,7 +11,7 @@ use cifer_chain::{
 use cifer_dataplane::BlobStore;
 use cifer_genesis::{Genesis, Hash32};
 
-use super::open::{self, OpenError, Sources};
+use super::open::{self, OpenError, Sources, Transactions};
 use crate::core::{
     aggregate::{self, ComputeError},
     source::BlobSource,
@@ -132,8 +132,9 @@ fn reopen<S: Store>(
     if !blobs.contains(&base) {
         return Ok(None);
     }
+    let transactions = Transactions::of(store);
     let sources = Sources {
-        store: &|hash| open::transaction(store, hash),
+        store: &|hash| transactions.get(hash),
         payload: &path,
         scratch: &|group| {
             scratch.join(format!(
