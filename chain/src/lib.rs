@@ -9,7 +9,7 @@
 //! - [`light`]: trusting a header, a model or a state entry from genesis alone.
 //!
 //! Invariants: everything hashed or signed is borsh under a domain string with the chain id inside;
-//! nothing here reads a clock, draws randomness, does I/O (but for the store) or uses floats.
+//! nothing here reads a clock, draws randomness, does I/O  or uses floats.
 
 pub mod aggregate;
 pub mod apply;
@@ -60,8 +60,6 @@ pub use round::{
     RoundRecord, TaskState, Turn, expected_payload_bytes, task_definition,
 };
 pub use state::{Contributor, State, StateError, Writes};
-#[cfg(feature = "rocksdb")]
-pub use store::RocksStore;
 pub use store::{Durability, MemoryStore, Store, StoreError, TxLocation, UndecidedKey};
 pub use tree::{MemoryTree, ProofError, StateProof, StateTree, TreeError, genesis_state_root};
 pub use tx::{Registration, Transaction};

@@ -94,7 +94,7 @@ pub struct TreeUpdate {
     /// Its height.
     pub height: Height,
     /// New nodes and values, and what they make stale.
-    pub(crate) batch: TreeUpdateBatch,
+    pub batch: TreeUpdateBatch,
 }
 
 /// A value of the state, or its absence, with the path to a state root.
@@ -251,7 +251,7 @@ pub struct MemoryTree {
 
 /// What a version of the tree no longer needs.
 #[derive(Debug, Clone, PartialEq, Eq, borsh::BorshSerialize, borsh::BorshDeserialize)]
-pub(crate) enum Stale {
+pub enum Stale {
     /// A node.
     Node(NodeKey),
     /// A value that was written at a version.
@@ -285,7 +285,10 @@ impl MemoryTree {
 }
 
 /// What an update makes stale; `older` finds the newest version of a value below a given one.
-pub(crate) fn stale_of<E>(
+///
+/// # Errors
+/// Those of `older`.
+pub fn stale_of<E>(
     update: &TreeUpdate,
     older: impl Fn(KeyHash, Version) -> Result<Option<Version>, E>,
 ) -> Result<Vec<Stale>, E> {

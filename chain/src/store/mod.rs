@@ -1,14 +1,10 @@
-//! Where committed blocks live. One trait, an in-memory store and (feature `rocksdb`) a durable
-//! one that behave alike: the same tests run over both.
+//! Where committed blocks live. One trait and an in-memory store; the durable one is the crate
+//! `cifer-store`, whose tests hold both to the same behaviour.
 //!
 //! Invariants: a commit is atomic and durable when it returns; the tip's state, tree, block and
 //! certificate belong together; heights have no gaps. A store belongs to one genesis.
 
-#[cfg(feature = "rocksdb")]
-mod columns;
 mod memory;
-#[cfg(feature = "rocksdb")]
-mod rocks;
 
 use std::sync::Arc;
 
@@ -16,8 +12,6 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use cifer_genesis::{BlockHash, ContributorId, GenesisHash, Height, RoundId, TaskId, TxHash};
 
 pub use memory::MemoryStore;
-#[cfg(feature = "rocksdb")]
-pub use rocks::RocksStore;
 
 use crate::{
     apply::{Draft, Verified},
@@ -336,8 +330,11 @@ fn decode_value<S: Store + ?Sized, T: BorshDeserialize>(
         .transpose()
 }
 
-/// Decodes something that this program has written.
-fn decode<T: BorshDeserialize>(
+/// Decodes something that a store has written.
+///
+/// # Errors
+/// [`StoreError::Corrupt`].
+pub fn decode<T: BorshDeserialize>(
     what: impl FnOnce() -> String,
     bytes: &[u8],
 ) -> Result<T, StoreError> {
@@ -347,8 +344,11 @@ fn decode<T: BorshDeserialize>(
     })
 }
 
-/// Whether a commit continues the chain.
-fn check_next(
+/// Whether a commit continues the chain that ends in `state`.
+///
+/// # Errors
+/// [`StoreError::NotNext`].
+pub fn check_next(
     state: &State,
     executed: &Executed,
     certificate: &CommitCertificate,

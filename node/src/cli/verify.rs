@@ -3,11 +3,12 @@
 use std::io::IsTerminal;
 use std::path::PathBuf;
 
-use cifer_chain::{Height, RocksStore, Store, verify_chain};
+use cifer_chain::{Height, Store, verify_chain};
 use cifer_dataplane::BlobStore;
 use cifer_genesis::Genesis;
 use cifer_node::core::{Reopened, reopen_private_rounds};
 use cifer_node::error::{Exit, Failure};
+use cifer_store::RocksStore;
 use serde_json::json;
 
 use super::global::Global;

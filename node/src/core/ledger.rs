@@ -4,10 +4,11 @@
 use std::{path::Path, sync::Arc};
 
 use cifer_chain::{
-    Block, Builder, CommitCertificate, Event, ExecuteError, Executed, RocksStore, State, Store,
-    StoreError, TimestampMs, Transaction, TxError, TxHash, ValidatorId,
+    Block, Builder, CommitCertificate, Event, ExecuteError, Executed, State, Store, StoreError,
+    TimestampMs, Transaction, TxError, TxHash, ValidatorId,
 };
 use cifer_genesis::Genesis;
+use cifer_store::RocksStore;
 
 /// The chain's store.
 pub(crate) struct Ledger(RocksStore);

@@ -2,7 +2,7 @@
 //!
 //! - [`ledger`]: the store and the newest state; the only place where a block becomes durable.
 //! - [`application`]: what the consensus engine asks of us.
-//! - [`gossip`], [`judge`], [`gateway`]: the way of transactions and updates.
+//! - [`gossip`], [`submit`], [`judge`], [`gateway`]: the way of transactions and updates.
 //! - [`rounds`], [`aggregate`], [`votes`], [`retention`]: what happens when a round closes.
 //! - [`private`]: share keys, sums of shares and opened groups of private rounds.
 //!
@@ -22,6 +22,8 @@ mod retention;
 pub(crate) mod rounds;
 mod seen;
 mod source;
+mod status;
+mod submit;
 mod votes;
 mod wire;
 
@@ -29,25 +31,27 @@ use std::{
     collections::HashMap,
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use cifer_chain::{
-    BlobHash, Block, BlockHash, ContributorId, Event, Evidence, GroupIndex, Hash32, Header,
-    ModelRoot, RocksStore, RoundId, SecretKey, State, TaskId, Transaction, TxError, TxHash,
-    ValidatorId, VerdictVote,
+    BlobHash, Block, BlockHash, ContributorId, Event, GroupIndex, Hash32, Header, ModelRoot,
+    RoundId, SecretKey, State, TaskId, Transaction, TxHash, ValidatorId, VerdictVote,
 };
-use cifer_dataplane::{BlobStore, Handle, PeerId, Topic};
+use cifer_dataplane::{BlobStore, Handle, PeerId};
 use cifer_genesis::{Genesis, GenesisHash};
 use cifer_proto::v1::RoundChanged;
+use cifer_store::RocksStore;
 use tokio::sync::{Notify, broadcast, mpsc, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tracing::debug;
 
 pub use gateway::{SubmitError, SubmitOutcome};
 pub use mempool::MempoolError;
 pub use metrics::Divergence;
 pub use private::{ReopenError, Reopened, reopen_private_rounds};
+pub use status::NodeStatus;
+pub(crate) use submit::Signatures;
+pub use submit::SubmitTxError;
 
 use crate::config::Role;
 
@@ -70,26 +74,6 @@ pub struct Committed {
     pub(crate) changes: OnceLock<Vec<RoundChanged>>,
 }
 
-/// Why a transaction was not taken.
-#[derive(Debug, thiserror::Error)]
-pub enum SubmitTxError {
-    /// The committed state refuses it.
-    #[error(transparent)]
-    Invalid(#[from] TxError),
-    /// The mempool has it, or has no room.
-    #[error(transparent)]
-    Mempool(#[from] MempoolError),
-}
-
-/// What is known of a transaction's signatures when it is offered to the mempool.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Signatures {
-    /// Nothing: all of them are verified.
-    Unknown,
-    /// This node made the transaction from signatures that it verified one by one, and counted their power.
-    Verified,
-}
-
 /// Which round and contributor an update belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct UpdateStanding {
@@ -108,45 +92,6 @@ pub struct Retention {
     pub keep_rounds: u64,
     /// Models that are kept.
     pub keep_models: u64,
-}
-
-/// What the node says of itself.
-#[derive(Debug, Clone)]
-pub struct NodeStatus {
-    /// Consensus engine, once it runs.
-    pub consensus: Option<cifer_consensus::Status>,
-    /// Data plane peers.
-    pub peers: usize,
-    /// Waiting transactions.
-    pub mempool_txs: usize,
-    /// Bytes of waiting transactions.
-    pub mempool_bytes: u64,
-    /// Bytes of payloads and models on disk.
-    pub blob_bytes: u64,
-    /// Resident memory of the process.
-    pub rss_bytes: u64,
-    /// Our result of a round differed from the certified one.
-    pub divergence: Option<Divergence>,
-    /// A block could not be applied or stored; the engine stands still.
-    pub halted: bool,
-}
-
-impl NodeStatus {
-    /// Where the consensus engine stands.
-    #[must_use]
-    pub fn phase(&self) -> cifer_consensus::Phase {
-        self.consensus
-            .as_ref()
-            .map_or(cifer_consensus::Phase::Starting, |status| status.phase)
-    }
-
-    /// Whether the engine stands still because it could not keep its safety records.
-    #[must_use]
-    pub fn safety_failure(&self) -> bool {
-        self.consensus
-            .as_ref()
-            .is_some_and(|status| status.safety_failure)
-    }
 }
 
 /// A running node. Cheap to clone.
@@ -316,7 +261,8 @@ impl Node {
     /// Whether an update of this contributor is on its way into a block.
     #[must_use]
     pub fn is_pending(&self, task: TaskId, round: RoundId, contributor: ContributorId) -> bool {
-        self.judge().has(task, round, contributor)
+        let payload = self.judge().payload(task, round, contributor);
+        payload.is_some_and(|payload| self.blobs().contains(&blob(payload)))
     }
 
     /// Models of a task that are kept.
@@ -376,88 +322,6 @@ impl Node {
     pub(crate) async fn drain(&self, patience: Duration) {
         self.0.tasks.close();
         let _ = tokio::time::timeout(patience, self.0.tasks.wait()).await;
-    }
-
-    /// Checks a transaction and takes it into the mempool, without gossip.
-    pub(crate) fn take_tx(
-        &self,
-        tx: Transaction,
-        signatures: Signatures,
-    ) -> Result<(TxHash, Vec<u8>), SubmitTxError> {
-        let hash = tx.hash(self.chain_id());
-        let bytes = wire::encode(&tx);
-        {
-            let pool = lock(&self.0.mempool);
-            if pool.knows(&hash) {
-                return Err(MempoolError::Known(hash).into());
-            }
-            pool.room_for(bytes.len() as u64)?;
-        }
-        let known = signatures == Signatures::Verified;
-        cifer_chain::check_tx_with(&self.state(), &tx, &|_| known)?;
-        lock(&self.0.mempool).insert(hash, tx, bytes.clone())?;
-        self.0.work.notify_one();
-        let work = self.work();
-        self.spawn(async move {
-            tokio::time::sleep(application::GATHER).await;
-            work.notify_one();
-        });
-        Ok((hash, bytes))
-    }
-
-    /// Checks a transaction, takes it into the mempool and spreads it.
-    ///
-    /// # Errors
-    /// See [`SubmitTxError`].
-    pub fn submit_tx(&self, tx: Transaction) -> Result<TxHash, SubmitTxError> {
-        self.submit(tx, Signatures::Unknown)
-    }
-
-    /// [`Self::submit_tx`] for what this node has put together itself.
-    pub(crate) fn submit(
-        &self,
-        tx: Transaction,
-        signatures: Signatures,
-    ) -> Result<TxHash, SubmitTxError> {
-        let (hash, bytes) = self.take_tx(tx, signatures)?;
-        let node = self.clone();
-        self.spawn(async move {
-            if let Err(error) = node.plane().publish(Topic::Tx, bytes).await {
-                debug!(%hash, %error, "transaction not gossiped; it is sent again later");
-            }
-        });
-        Ok(hash)
-    }
-
-    /// Submits proof of equivocation; known or stale proof is dropped.
-    pub(crate) fn report(&self, evidence: Vec<Evidence>) {
-        for evidence in evidence {
-            tracing::warn!(culprit = ?evidence.culprit(), "equivocation proven");
-            if let Err(error) = self.submit_tx(Transaction::Evidence(evidence)) {
-                debug!(%error, "evidence not submitted");
-            }
-        }
-    }
-
-    /// Sends transactions that have waited too long straight to the validators: gossip does not
-    /// repeat itself, and a validator that was away has not heard it.
-    pub(crate) fn resend_waiting(&self, older_than: Duration) {
-        let now = Instant::now();
-        let waiting: Vec<Transaction> = lock(&self.0.mempool)
-            .iter()
-            .filter(|(_, pending)| now.duration_since(pending.since) >= older_than)
-            .take(RESENT_AT_ONCE)
-            .map(|(_, pending)| pending.tx.clone())
-            .collect();
-        for tx in waiting {
-            let request = wire::encode(&wire::Request::Transaction(Box::new(tx)));
-            for (_, peer) in self.connected_validators() {
-                let (plane, request) = (self.plane().clone(), request.clone());
-                self.spawn(async move {
-                    let _ = gateway::ask(&plane, peer, request.into()).await;
-                });
-            }
-        }
     }
 
     /// Peers with a seat that are connected.
@@ -592,45 +456,4 @@ impl Node {
         // Nobody listening is fine.
         let _ = self.0.committed.send(Arc::new(committed));
     }
-
-    /// What the node says of itself.
-    #[must_use]
-    pub fn status(&self) -> NodeStatus {
-        let (mempool_txs, mempool_bytes) = {
-            let pool = lock(&self.0.mempool);
-            (pool.len(), pool.held_bytes())
-        };
-        let consensus = lock(&self.0.consensus)
-            .as_ref()
-            .map(|status| status.borrow().clone());
-        NodeStatus {
-            consensus,
-            peers: self.plane().connected_peers().len(),
-            mempool_txs,
-            mempool_bytes,
-            blob_bytes: self.blobs().used_bytes(),
-            rss_bytes: resident_bytes(),
-            divergence: self.0.flags.divergence(),
-            halted: self.0.flags.is_halted(),
-        }
-    }
-}
-
-/// Transactions sent again at once; each may be `max_tx_bytes` (64 KiB by default).
-const RESENT_AT_ONCE: usize = 64;
-
-/// Resident memory from `/proc`; 0 where there is none.
-fn resident_bytes() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))
-        .and_then(|rest| {
-            rest.trim()
-                .trim_end_matches("kB")
-                .trim()
-                .parse::<u64>()
-                .ok()
-        })
-        .map_or(0, |kib| kib * 1_024)
 }

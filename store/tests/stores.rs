@@ -1,4 +1,4 @@
-//! One behaviour, two stores: every test here runs over memory and, with the feature, RocksDB.
+//! One behaviour, two stores: every test here runs over memory and RocksDB.
 
 use cifer_chain::{
     BlockHash, CommitCertificate, Durability, Height, MemoryStore, RoundId, StateKey, StateTree,
@@ -19,14 +19,13 @@ macro_rules! over_both_stores {
                 super::$name(&network, &store);
             })*
         }
-        #[cfg(feature = "rocksdb")]
         mod rocks {
             $(#[test]
             fn $name() {
                 let network = super::network();
                 let home = tempfile::tempdir().unwrap();
                 let store =
-                    cifer_chain::RocksStore::open(home.path(), &network.genesis).unwrap();
+                    cifer_store::RocksStore::open(home.path(), &network.genesis).unwrap();
                 super::$name(&network, &store);
             })*
         }
@@ -304,10 +303,9 @@ fn old_proofs_are_pruned_and_the_rest_stays_whole() {
     verify_chain(&store, &network.genesis, |_| {}).unwrap();
 }
 
-#[cfg(feature = "rocksdb")]
 mod durable {
     use super::*;
-    use cifer_chain::RocksStore;
+    use cifer_store::RocksStore;
 
     #[test]
     fn a_reopened_store_goes_on_where_it_was() {

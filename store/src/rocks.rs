@@ -6,6 +6,13 @@ use std::{
     sync::{Arc, Mutex, PoisonError, RwLock},
 };
 
+use cifer_chain::{
+    Block, CommitCertificate, Durability, Event, Executed, State, StateKey, StateTree, Store,
+    StoreError, TaskRecord, TxLocation, UndecidedKey, ValidatorSet, Writes,
+    decode::encode,
+    store::{MAX_UNDECIDED, SCHEMA_VERSION, check_next, decode},
+    tree::{PROOF_HISTORY, Stale, TreeReader, TreeUpdate, stale_of},
+};
 use cifer_genesis::{BlockHash, Genesis, GenesisHash, Height, StateRoot, TxHash};
 use jmt::{
     KeyHash, OwnedValue, Version,
@@ -13,25 +20,9 @@ use jmt::{
 };
 use rocksdb::WriteBatch;
 
-use super::{
-    Durability, MAX_UNDECIDED, SCHEMA_VERSION, Store, StoreError, TxLocation, UndecidedKey,
-    check_next,
-    columns::{
-        BLOCKS, CERTIFICATES, Columns, EVENTS, HEIGHTS, META, NODES, STALE, STATE, TXS, UNDECIDED,
-        VALIDATORS, VALUES,
-    },
-    decode,
-};
-use crate::{
-    block::Block,
-    decode::encode,
-    event::Event,
-    execute::Executed,
-    key::{StateKey, TaskRecord},
-    state::{State, Writes},
-    tree::{PROOF_HISTORY, Stale, StateTree, TreeReader, TreeUpdate, stale_of},
-    validators::ValidatorSet,
-    vote::CommitCertificate,
+use crate::columns::{
+    BLOCKS, CERTIFICATES, Columns, EVENTS, HEIGHTS, META, NODES, STALE, STATE, TXS, UNDECIDED,
+    VALIDATORS, VALUES,
 };
 
 const SCHEMA_KEY: &[u8] = b"schema";

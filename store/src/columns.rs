@@ -25,20 +25,20 @@ use rocksdb::{
     IteratorMode, Options, WriteBatch, WriteOptions,
 };
 
-use super::{Durability, StoreError, decode};
+use cifer_chain::{Durability, StoreError, store::decode};
 
-pub(super) const META: &str = "meta";
-pub(super) const BLOCKS: &str = "blocks";
-pub(super) const CERTIFICATES: &str = "certificates";
-pub(super) const EVENTS: &str = "events";
-pub(super) const HEIGHTS: &str = "heights";
-pub(super) const TXS: &str = "txs";
-pub(super) const VALIDATORS: &str = "validators";
-pub(super) const STATE: &str = "state";
-pub(super) const NODES: &str = "nodes";
-pub(super) const VALUES: &str = "values";
-pub(super) const STALE: &str = "stale";
-pub(super) const UNDECIDED: &str = "undecided";
+pub(crate) const META: &str = "meta";
+pub(crate) const BLOCKS: &str = "blocks";
+pub(crate) const CERTIFICATES: &str = "certificates";
+pub(crate) const EVENTS: &str = "events";
+pub(crate) const HEIGHTS: &str = "heights";
+pub(crate) const TXS: &str = "txs";
+pub(crate) const VALIDATORS: &str = "validators";
+pub(crate) const STATE: &str = "state";
+pub(crate) const NODES: &str = "nodes";
+pub(crate) const VALUES: &str = "values";
+pub(crate) const STALE: &str = "stale";
+pub(crate) const UNDECIDED: &str = "undecided";
 const COLUMNS: [&str; 12] = [
     META,
     BLOCKS,
@@ -67,47 +67,47 @@ const MAX_WAL_BYTES: u64 = 64 << 20;
 const LOG_FILES: usize = 4;
 
 /// Key and value.
-pub(super) type Entry = (Box<[u8]>, Box<[u8]>);
+pub(crate) type Entry = (Box<[u8]>, Box<[u8]>);
 /// Sees entries in order, until it says `false`.
-pub(super) type Visitor<'a> = &'a mut dyn FnMut(&[u8], &[u8]) -> Result<bool, StoreError>;
+pub(crate) type Visitor<'a> = &'a mut dyn FnMut(&[u8], &[u8]) -> Result<bool, StoreError>;
 
 /// The open database.
-pub(super) struct Columns(DB);
+pub(crate) struct Columns(DB);
 
-impl From<rocksdb::Error> for StoreError {
-    fn from(error: rocksdb::Error) -> Self {
-        Self::Database(error.into_string())
-    }
+fn database(error: rocksdb::Error) -> StoreError {
+    StoreError::Database(error.into_string())
 }
 
 impl Columns {
     /// Opens the database, or makes it.
-    pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
+    pub(crate) fn open(path: &Path) -> Result<Self, StoreError> {
         let options = options();
         let columns = COLUMNS.map(|name| ColumnFamilyDescriptor::new(name, options.clone()));
-        Ok(Self(DB::open_cf_descriptors(&options, path, columns)?))
+        DB::open_cf_descriptors(&options, path, columns)
+            .map(Self)
+            .map_err(database)
     }
 
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.0.path()
     }
 
-    pub(super) fn column(&self, name: &str) -> Result<&ColumnFamily, StoreError> {
+    pub(crate) fn column(&self, name: &str) -> Result<&ColumnFamily, StoreError> {
         let missing = || StoreError::Database(format!("column {name} is not open"));
         self.0.cf_handle(name).ok_or_else(missing)
     }
 
-    pub(super) fn write(
+    pub(crate) fn write(
         &self,
         batch: WriteBatch,
         durability: Durability,
     ) -> Result<(), StoreError> {
         let mut options = WriteOptions::default();
         options.set_sync(durability == Durability::Synced);
-        Ok(self.0.write_opt(batch, &options)?)
+        self.0.write_opt(batch, &options).map_err(database)
     }
 
-    pub(super) fn get<T: BorshDeserialize>(
+    pub(crate) fn get<T: BorshDeserialize>(
         &self,
         column: &str,
         key: &[u8],
@@ -118,7 +118,7 @@ impl Columns {
             .transpose()
     }
 
-    pub(super) fn require<T: BorshDeserialize>(
+    pub(crate) fn require<T: BorshDeserialize>(
         &self,
         column: &str,
         key: &[u8],
@@ -130,7 +130,7 @@ impl Columns {
     }
 
     /// Hands the entries of a prefix to `each`, in order, until it says `false`.
-    pub(super) fn scan(
+    pub(crate) fn scan(
         &self,
         column: &str,
         prefix: &[u8],
@@ -138,7 +138,7 @@ impl Columns {
     ) -> Result<(), StoreError> {
         let mode = IteratorMode::From(prefix, Direction::Forward);
         for entry in self.0.iterator_cf(self.column(column)?, mode) {
-            let (key, value) = entry?;
+            let (key, value) = entry.map_err(database)?;
             if !key.starts_with(prefix) || !each(&key, &value)? {
                 break;
             }
@@ -147,7 +147,7 @@ impl Columns {
     }
 
     /// The newest entry with this prefix whose key is at most `last`.
-    pub(super) fn last_at_most(
+    pub(crate) fn last_at_most(
         &self,
         column: &str,
         prefix: &[u8],
@@ -158,17 +158,20 @@ impl Columns {
             .0
             .iterator_cf(self.column(column)?, mode)
             .next()
-            .transpose()?;
+            .transpose()
+            .map_err(database)?;
         Ok(entry.filter(|(key, _)| key.starts_with(prefix)))
     }
 
     /// The bytes under a key.
-    pub(super) fn get_bytes(
+    pub(crate) fn get_bytes(
         &self,
         column: &str,
         key: &[u8],
     ) -> Result<Option<DBPinnableSlice<'_>>, StoreError> {
-        Ok(self.0.get_pinned_cf(self.column(column)?, key)?)
+        self.0
+            .get_pinned_cf(self.column(column)?, key)
+            .map_err(database)
     }
 }
 
