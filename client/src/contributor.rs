@@ -6,29 +6,23 @@
 
 use std::{
     path::PathBuf,
-    sync::Arc,
     time::{Duration, Instant},
 };
 
-use cifer_aggregation::Attack;
 use cifer_chain::{
-    ContributorId, Hash32, Metrics, ModelRoot, PayloadEncoding, RoundId, SecretKey, SignedUpdate,
-    TaskId, TxHash, Update,
+    ContributorId, Hash32, ModelRoot, RoundId, SecretKey, SignedUpdate, TaskId, TxHash, Update,
 };
-use cifer_genesis::document::Task;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 use tonic::Code;
 
 use crate::{
     client::Client,
+    draft::{Draft, Drafted, Source, UpdateSource, milliseconds},
     error::{ClientError, ErrorKind},
     follow::{Followed, OpenRound, RoundFollower},
-    model::ModelTarget,
-    private::{self, Sealed},
     record::SignedRecord,
-    submit::{Payload, Standing, Submission},
-    trainer::{Trainer, TrainerConfig},
+    submit::{Standing, Submission},
     verify::reject_reason_name,
 };
 
@@ -37,20 +31,6 @@ const LATE_ANSWER: Duration = Duration::from_secs(5);
 /// How often the standing is asked for after registering, and how long in between.
 const REGISTRATION_CHECKS: u32 = 120;
 const REGISTRATION_PAUSE: Duration = Duration::from_millis(500);
-
-/// Where updates come from.
-#[derive(Debug, Clone, PartialEq)]
-pub enum UpdateSource {
-    /// Training.
-    Train(Box<TrainerConfig>),
-    /// These bytes, sent as they are in every round.
-    File {
-        /// The payload.
-        path: PathBuf,
-        /// Samples to report.
-        samples: u64,
-    },
-}
 
 /// A contributor.
 #[derive(Debug, Clone)]
@@ -234,20 +214,24 @@ async fn run(
     });
     let mut follower = worker.client.follow(worker.task, Some(worker.id));
     let mut last = None;
+    let mut standing_known = false;
     while tally.rounds < rounds {
         let round = match follower.next_open(last).await? {
             Followed::Finished => return Ok(FinishReason::Complete),
             Followed::Open(round) => round,
         };
-        if last.is_none()
-            && let Some(reason) = worker.check_standing(follower.standing()).await?
-        {
-            report(&ContributorEvent::Skipped {
-                round: round.round,
-                reason,
-            });
-            last = Some(round.round);
-            continue;
+        // Later, an update that is in already is our own, whose answer was lost: it is sent again.
+        if !standing_known {
+            let taken = worker.check_standing(follower.standing()).await?;
+            standing_known = true;
+            if let Some(reason) = taken {
+                report(&ContributorEvent::Skipped {
+                    round: round.round,
+                    reason,
+                });
+                last = Some(round.round);
+                continue;
+            }
         }
         match worker.round(&round, source.clone(), &mut follower).await {
             Ok(Done::Sent(sent)) => {
@@ -280,38 +264,6 @@ enum Done {
     Skipped(String),
 }
 
-/// An update before it is signed.
-#[derive(Clone)]
-struct Draft {
-    payload: Payload,
-    hash: cifer_chain::BlobHash,
-    bytes: u64,
-    encoding: PayloadEncoding,
-    /// Samples trained on; reported to whoever runs the contributor.
-    samples: u64,
-    /// Samples as they are signed.
-    weight: u64,
-    /// Metrics as they are signed.
-    metrics: Metrics,
-    loss: Option<f64>,
-    accuracy: Option<f64>,
-}
-
-impl Draft {
-    /// The same encrypted: what is signed says nothing of the training any more.
-    fn sealed(self, sealed: Sealed) -> Self {
-        Self {
-            payload: sealed.payload,
-            hash: sealed.hash,
-            bytes: sealed.bytes,
-            encoding: sealed.encoding,
-            weight: 1,
-            metrics: Metrics::default(),
-            ..self
-        }
-    }
-}
-
 struct Worker {
     client: Client,
     task: TaskId,
@@ -322,21 +274,6 @@ struct Worker {
     /// The encrypted update of a round until an answer to it is here: encrypting again would make another one, and only one
     /// may leave.
     kept: Option<(RoundId, Drafted)>,
-}
-
-/// An update with what it took.
-#[derive(Clone)]
-struct Drafted {
-    draft: Draft,
-    download_ms: f64,
-    train_ms: f64,
-}
-
-/// Where updates come from, ready for use.
-#[derive(Clone)]
-enum Source {
-    Train(Arc<Trainer>),
-    File { path: PathBuf, samples: u64 },
 }
 
 impl Worker {
@@ -389,69 +326,6 @@ impl Worker {
         ))
     }
 
-    /// Trains, and encrypts where the task asks for it. The inner error says why this round gets no update.
-    async fn draft(
-        &self,
-        round: &OpenRound,
-        source: Source,
-        follower: &mut RoundFollower,
-    ) -> Result<Result<Drafted, String>, ClientError> {
-        let started = Instant::now();
-        let base = tokio::select! {
-            closed = follower.closed(round.round) => {
-                closed?;
-                return Ok(Err("the round closed before its model was here".to_owned()));
-            }
-            base = source.base(&self.client, round) => base?,
-        };
-        let download_ms = milliseconds(started);
-
-        let started = Instant::now();
-        let mut drafting = std::pin::pin!(source.draft(round.round, base));
-        let drafted = tokio::select! {
-            drafted = &mut drafting => Some(drafted),
-            closed = follower.closed(round.round) => {
-                closed?;
-                None
-            }
-        };
-        let Some(drafted) = drafted else {
-            // Training cannot be stopped half-way, and two at a time would slow down both.
-            let _ = drafting.await;
-            return Ok(Err("the round closed while training".to_owned()));
-        };
-        let draft = match drafted {
-            Ok(draft) => draft,
-            Err(ClientError::Training(error @ cifer_training::TrainingError::Diverged { .. })) => {
-                return Ok(Err(error.to_string()));
-            }
-            Err(error) => return Err(error),
-        };
-        let train_ms = milliseconds(started);
-
-        let draft = if self.client.trusted()?.task(self.task)?.privacy.is_some() {
-            let sealing = private::encrypt(&self.client, round, self.id, draft.payload.clone());
-            let sealed = tokio::select! {
-                closed = follower.closed(round.round) => {
-                    closed?;
-                    Err("the round closed before its update was encrypted".to_owned())
-                }
-                sealed = sealing => sealed?,
-            };
-            match sealed {
-                Ok(sealed) => draft.sealed(sealed),
-                Err(reason) => return Ok(Err(reason)),
-            }
-        } else {
-            draft
-        };
-        Ok(Ok(Drafted {
-            draft,
-            download_ms,
-            train_ms,
-        }))
-    }
-
     /// One round, from the news of it to the verdict.
     async fn round(
         &mut self,
@@ -467,7 +341,10 @@ impl Worker {
                 let reason = "an update was encrypted and signed for this round before a restart";
                 return Ok(Done::Skipped(reason.to_owned()));
             }
-            None => match self.draft(round, source, follower).await? {
+            None => match source
+                .update(&self.client, self.id, round, follower)
+                .await?
+            {
                 Ok(drafted) => drafted,
                 Err(reason) => return Ok(Done::Skipped(reason)),
             },
@@ -540,81 +417,6 @@ impl Worker {
     }
 }
 
-impl Source {
-    async fn new(source: UpdateSource, task: Task) -> Result<Self, ClientError> {
-        match source {
-            UpdateSource::File { path, samples } => Ok(Self::File { path, samples }),
-            UpdateSource::Train(config) => {
-                let trainer = blocking("loading the data", move || Trainer::new(*config, &task));
-                Ok(Self::Train(Arc::new(trainer.await??)))
-            }
-        }
-    }
-
-    /// The verified model as parameters; nothing when no training needs them.
-    fn base<'a>(
-        &self,
-        client: &'a Client,
-        round: &'a OpenRound,
-    ) -> impl Future<Output = Result<Vec<f32>, ClientError>> + Send + use<'a> {
-        let trains = matches!(self, Self::Train(_));
-        async move {
-            if trains {
-                return client
-                    .fetch_base(round, ModelTarget::Memory)
-                    .await?
-                    .parameters();
-            }
-            client.prove_base(round).await?;
-            Ok(Vec::new())
-        }
-    }
-
-    /// Trains, or takes the file.
-    async fn draft(self, round: RoundId, base: Vec<f32>) -> Result<Draft, ClientError> {
-        match self {
-            Self::Train(trainer) => {
-                let work = move || {
-                    let trained = trainer.update(round, &base)?;
-                    let payload = Payload::Memory(trained.payload.clone());
-                    let digest = payload.digest()?;
-                    Ok::<_, ClientError>((trained, payload, digest))
-                };
-                let (trained, payload, (hash, bytes)) = blocking("training", work).await??;
-                Ok(Draft {
-                    payload,
-                    hash,
-                    bytes,
-                    encoding: PayloadEncoding::DeltaF32,
-                    samples: trained.samples,
-                    weight: trained.samples,
-                    metrics: trained.metrics(),
-                    loss: Some(trained.loss),
-                    accuracy: Some(trained.accuracy),
-                })
-            }
-            Self::File { path, samples } => {
-                let payload = Payload::File(path);
-                let hashed = payload.clone();
-                let digest = blocking("hashing the payload", move || hashed.digest());
-                let (hash, bytes) = digest.await??;
-                let metrics = Metrics::default();
-                Ok(Draft {
-                    payload,
-                    hash,
-                    bytes,
-                    encoding: PayloadEncoding::DeltaF32,
-                    samples,
-                    weight: samples,
-                    metrics,
-                    loss: None,
-                    accuracy: None,
-                })
-            }
-        }
-    }
-}
-
 /// Resolves when a round has ended and an answer would have come by now.
 async fn too_late(follower: &mut RoundFollower, round: RoundId) -> Result<(), ClientError> {
     follower.ended(round).await?;
@@ -659,31 +461,4 @@ fn judge(submission: Option<Submission>) -> Result<Judged, ClientError> {
             )
         }
     })
-}
-
-async fn blocking<T: Send + 'static>(
-    what: &'static str,
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, ClientError> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(|_| ClientError::Internal(what))
-}
-
-/// Milliseconds since `start`, to the microsecond.
-fn milliseconds(start: Instant) -> f64 {
-    start.elapsed().as_micros() as f64 / 1e3
-}
-
-impl UpdateSource {
-    /// Honest training of one shard.
-    #[must_use]
-    pub fn honest(spec: cifer_training::TaskSpec, index: usize) -> Self {
-        Self::Train(Box::new(TrainerConfig {
-            spec,
-            index,
-            attack: Attack::None,
-            byzantine: 0,
-        }))
-    }
 }

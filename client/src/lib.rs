@@ -10,6 +10,7 @@
 
 mod client;
 mod contributor;
+mod draft;
 mod error;
 mod follow;
 mod gateway;
@@ -26,8 +27,9 @@ mod view;
 pub use client::Client;
 pub use contributor::{
     ContributorConfig, ContributorEvent, ContributorSummary, FinishReason, UpdateReport,
-    UpdateResult, UpdateSource, contribute,
+    UpdateResult, contribute,
 };
+pub use draft::UpdateSource;
 pub use error::{ClientError, ErrorKind, Fault, Refusal};
 pub use follow::{
     ChainEvent, ChainEventKind, EventStream, Followed, OpenRound, RoundFollower,

@@ -348,3 +348,17 @@ async fn a_restart_with_other_settings_signs_nothing_twice() {
     let events = seen.lock().unwrap().clone();
     assert!(updates(&events).is_empty(), "{events:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_update_that_was_lost_on_its_way_is_sent_again() {
+    let setup = Setup::new(digits(), &[Lie::LosesFirstUpload]).await;
+    let mut options = common::options();
+    options.give_up_after = std::time::Duration::ZERO;
+    let mut once = config(0, Attack::None);
+    once.rounds = Some(1);
+    let client = setup.client_with(options);
+    let (result, events) = run(client, once, CancellationToken::new()).await;
+    assert_eq!(result.unwrap().certified, 1, "{events:?}");
+    let trouble = |event: &ContributorEvent| matches!(event, ContributorEvent::Trouble { .. });
+    assert!(events.iter().any(trouble), "{events:?}");
+}

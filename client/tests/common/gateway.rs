@@ -74,6 +74,8 @@ pub(crate) enum Lie {
     RefuseUpdates,
     /// Takes uploads and never answers.
     HangOnSubmit,
+    /// Loses the first upload, and says from then on that an update is on its way.
+    LosesFirstUpload,
     /// Another network's genesis hash.
     WrongGenesis,
     /// A state proof with another value.
@@ -666,6 +668,11 @@ impl ContributeService for Service {
                         .contains_key(&cifer_chain::ContributorId(key)) =>
                 {
                     match testing::current(&state).turn(&cifer_chain::ContributorId(key)) {
+                        None if self.lie == Lie::LosesFirstUpload
+                            && self.submissions.load(Ordering::SeqCst) > 0 =>
+                        {
+                            v1::ContributorStanding::Pending
+                        }
                         None => v1::ContributorStanding::MaySubmit,
                         Some(_) => v1::ContributorStanding::Accepted,
                     }
@@ -692,7 +699,10 @@ impl ContributeService for Service {
     ) -> Answer<v1::SubmitUpdateResponse> {
         use v1::submit_update_request::Part;
         self.up()?;
-        self.submissions.fetch_add(1, Ordering::SeqCst);
+        let earlier = self.submissions.fetch_add(1, Ordering::SeqCst);
+        if self.lie == Lie::LosesFirstUpload && earlier == 0 {
+            return Err(Status::unavailable("the connection broke"));
+        }
         if self.lie == Lie::RefuseUpdates {
             return Err(Status::failed_precondition("round 99 is not open"));
         }
