@@ -153,13 +153,26 @@ impl Network {
         let mut hasher = blake3::Hasher::new();
         hasher.update_mmap_rayon(&initial).expect("the zeros");
         task.initial_model = ModelRoot::from_bytes(*hasher.finalize().as_bytes());
+        self.write_genesis();
+        for node in &self.nodes {
+            write_zeros(&node.home.join("models/task-0.bin"));
+        }
+    }
+
+    /// Changes the document of every node and contributor. Before the start.
+    ///
+    /// # Panics
+    /// If a file cannot be written.
+    pub fn change_genesis(&mut self, change: impl FnOnce(&mut Genesis)) {
+        change(&mut self.genesis);
+        self.write_genesis();
+    }
+
+    fn write_genesis(&self) {
         let document = self.genesis.to_toml().expect("a document");
         let homes = self.nodes.iter().map(|node| node.home.clone());
         for folder in homes.chain([self.dir.path().to_owned()]) {
             std::fs::write(folder.join("genesis.toml"), &document).expect("genesis written");
-        }
-        for node in &self.nodes {
-            write_zeros(&node.home.join("models/task-0.bin"));
         }
     }
 
