@@ -15,35 +15,54 @@ use super::planes;
 use super::quantise::Scale;
 use super::transform::KeyTransform;
 
-/// Adds bodies (of contributors, or sums of them) and writes the body of the sum.
+/// Adds bodies (of contributors, or sums of them) and writes the body of the sum. Each batch is written while the next is added.
 ///
 /// # Errors
 /// [`RingError::Mismatch`], [`RingError::TooManyBodies`], a coefficient that is not below q, and I/O.
-pub fn sum_bodies(bodies: &mut impl Bodies, mut sink: impl Write) -> Result<BodyHeader, RingError> {
+pub fn sum_bodies(
+    bodies: &mut impl Bodies,
+    mut sink: impl Write + Send,
+) -> Result<BodyHeader, RingError> {
     let header = BodyHeader::sum(bodies.headers())?;
     sink.write_all(&header.to_bytes())?;
-    let mut output = vec![[0; CHUNK_BYTES]; bodies.batch()];
-    let mut chunk = 0;
+    let empty = || vec![[0; CHUNK_BYTES]; bodies.batch()];
+    let (mut ready, mut next) = (empty(), empty());
+    let (mut chunk, mut waiting) = (0, 0);
     while chunk < header.chunks() {
         let count = (header.chunks() - chunk).min(bodies.batch() as u64) as usize;
         let chunks = bodies.next(count)?;
-        output[..count]
-            .par_iter_mut()
-            .enumerate()
-            .try_for_each(|(place, output)| {
-                let mut sums = [0; DEGREE];
-                add(&chunks, place, &mut sums)?;
-                for sum in &mut sums {
-                    *sum %= MODULUS;
-                }
-                planes::store(&sums, output);
-                Ok::<_, RingError>(())
-            })?;
-        sink.write_all(output[..count].as_flattened())?;
+        let (written, added) = rayon::join(
+            || sink.write_all(ready[..waiting].as_flattened()),
+            || add_batch(&chunks, &mut next[..count]),
+        );
+        written?;
+        added?;
+        std::mem::swap(&mut ready, &mut next);
+        waiting = count;
         chunk += count as u64;
     }
+    sink.write_all(ready[..waiting].as_flattened())?;
     bodies.finish()?;
     Ok(header)
+}
+
+/// The sum of one batch of chunks, reduced.
+fn add_batch(
+    bodies: &[&[[u8; CHUNK_BYTES]]],
+    output: &mut [[u8; CHUNK_BYTES]],
+) -> Result<(), RingError> {
+    output
+        .par_iter_mut()
+        .enumerate()
+        .try_for_each(|(place, output)| {
+            let mut sums = [0; DEGREE];
+            add(bodies, place, &mut sums)?;
+            for sum in &mut sums {
+                *sum %= MODULUS;
+            }
+            planes::store(&sums, output);
+            Ok(())
+        })
 }
 
 /// Adds chunk `place` of every body to `sums`, which stay below 2^48 times the largest cohort.
