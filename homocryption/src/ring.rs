@@ -33,6 +33,7 @@ mod keystream;
 mod layout;
 mod mask;
 mod opening;
+mod ordered;
 pub mod params;
 mod planes;
 mod quantise;

@@ -145,7 +145,7 @@ pub trait Bodies {
     /// The headers, in order.
     fn headers(&self) -> &[BodyHeader];
 
-    /// How many chunks to ask for at once.
+    /// How many chunks of each body may be asked for at once.
     fn batch(&self) -> usize;
 
     /// The next `count` chunks of each body.
@@ -199,7 +199,7 @@ impl Bodies for Mapped<'_> {
     }
 
     fn batch(&self) -> usize {
-        64
+        1_024
     }
 
     fn next(&mut self, count: usize) -> Result<Vec<&[[u8; CHUNK_BYTES]]>, RingError> {

@@ -10,12 +10,18 @@ use super::error::RingError;
 use super::key::KeySum;
 use super::layout::Layout;
 use super::mask::{Mask, MaskScratch};
+use super::ordered::in_order;
 use super::params::{CHUNK_BYTES, DEGREE, MODULUS};
 use super::planes;
 use super::quantise::Scale;
 use super::transform::KeyTransform;
 
-/// Adds bodies (of contributors, or sums of them) and writes the body of the sum. Each batch is written while the next is added.
+/// Chunks that one thread adds and writes at once: 96 KiB of the result, which stay in its cache.
+const PIECE: usize = 8;
+/// Chunks that are opened at once: their values are 2 to 3 MB.
+const OPENED_CHUNKS: usize = 64;
+
+/// Adds bodies (of contributors, or sums of them) and writes the body of the sum.
 ///
 /// # Errors
 /// [`RingError::Mismatch`], [`RingError::TooManyBodies`], a coefficient that is not below q, and I/O.
@@ -25,44 +31,26 @@ pub fn sum_bodies(
 ) -> Result<BodyHeader, RingError> {
     let header = BodyHeader::sum(bodies.headers())?;
     sink.write_all(&header.to_bytes())?;
-    let empty = || vec![[0; CHUNK_BYTES]; bodies.batch()];
-    let (mut ready, mut next) = (empty(), empty());
-    let (mut chunk, mut waiting) = (0, 0);
+    let mut chunk = 0;
     while chunk < header.chunks() {
         let count = (header.chunks() - chunk).min(bodies.batch() as u64) as usize;
         let chunks = bodies.next(count)?;
-        let (written, added) = rayon::join(
-            || sink.write_all(ready[..waiting].as_flattened()),
-            || add_batch(&chunks, &mut next[..count]),
-        );
-        written?;
-        added?;
-        std::mem::swap(&mut ready, &mut next);
-        waiting = count;
+        in_order(count.div_ceil(PIECE), &mut sink, |piece, output| {
+            for place in piece * PIECE..count.min((piece + 1) * PIECE) {
+                let mut sums = [0; DEGREE];
+                add(&chunks, place, &mut sums)?;
+                planes::reduce(&mut sums);
+                output.push([0; CHUNK_BYTES]);
+                if let Some(output) = output.last_mut() {
+                    planes::store(&sums, output);
+                }
+            }
+            Ok(())
+        })?;
         chunk += count as u64;
     }
-    sink.write_all(ready[..waiting].as_flattened())?;
     bodies.finish()?;
     Ok(header)
-}
-
-/// The sum of one batch of chunks, reduced.
-fn add_batch(
-    bodies: &[&[[u8; CHUNK_BYTES]]],
-    output: &mut [[u8; CHUNK_BYTES]],
-) -> Result<(), RingError> {
-    output
-        .par_iter_mut()
-        .enumerate()
-        .try_for_each(|(place, output)| {
-            let mut sums = [0; DEGREE];
-            add(bodies, place, &mut sums)?;
-            for sum in &mut sums {
-                *sum %= MODULUS;
-            }
-            planes::store(&sums, output);
-            Ok(())
-        })
 }
 
 /// Adds chunk `place` of every body to `sums`, which stay below 2^48 times the largest cohort.
@@ -71,14 +59,17 @@ fn add(
     place: usize,
     sums: &mut [u64; DEGREE],
 ) -> Result<(), RingError> {
-    let mut canonical = true;
     let (fours, rest) = bodies.as_chunks::<4>();
+    let mut canonical = true;
     for four in fours {
-        canonical &= planes::accumulate(sums, four.map(|body| &body[place]));
+        canonical &= add_some(*four, place, sums);
     }
-    for body in rest {
-        canonical &= planes::accumulate(sums, [&body[place]]);
-    }
+    canonical &= match *rest {
+        [a] => add_some([a], place, sums),
+        [a, b] => add_some([a, b], place, sums),
+        [a, b, c] => add_some([a, b, c], place, sums),
+        _ => true,
+    };
     if canonical {
         Ok(())
     } else {
@@ -87,6 +78,16 @@ fn add(
             "a coefficient is not below the modulus",
         ))
     }
+}
+
+/// Adds chunk `place` of a few bodies, with their next chunks in view.
+fn add_some<const K: usize>(
+    bodies: [&[[u8; CHUNK_BYTES]]; K],
+    place: usize,
+    sums: &mut [u64; DEGREE],
+) -> bool {
+    let ahead = bodies.map(|body| body.get(place + 1).unwrap_or(&body[place]));
+    planes::accumulate(sums, bodies.map(|body| &body[place]), ahead)
 }
 
 /// Opens the sum of `bodies`, and writes the sum of each value (u64, little endian).
@@ -159,10 +160,11 @@ fn open_with(
     let header = BodyHeader::sum(bodies.headers())?;
     let opener = Opener::new(group, key, &header)?;
     let length = header.layout.chunk_values();
-    let mut slots = vec![0; length * bodies.batch()];
+    let batch = bodies.batch().min(OPENED_CHUNKS);
+    let mut slots = vec![0; length * batch];
     let mut chunk = 0;
     while chunk < header.chunks() {
-        let count = (header.chunks() - chunk).min(bodies.batch() as u64) as usize;
+        let count = (header.chunks() - chunk).min(batch as u64) as usize;
         let chunks = bodies.next(count)?;
         slots[..count * length]
             .par_chunks_exact_mut(length)
