@@ -10,7 +10,8 @@ use std::{
 };
 
 use cifer_chain::{
-    ContributorId, Hash32, ModelRoot, RoundId, SecretKey, SignedUpdate, TaskId, TxHash, Update,
+    ContributorId, Hash32, ModelRoot, RoundId, SecretKey, SignedUpdate, StateKey, TaskId, Turn,
+    TxHash, Update,
 };
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
@@ -21,6 +22,7 @@ use crate::{
     draft::{Draft, Drafted, Source, UpdateSource, milliseconds},
     error::{ClientError, ErrorKind},
     follow::{Followed, OpenRound, RoundFollower},
+    query::ProofKey,
     record::SignedRecord,
     submit::{Standing, Submission},
     verify::reject_reason_name,
@@ -205,6 +207,7 @@ async fn run(
         key: config.key,
         name: config.name,
         record: SignedRecord::load(config.record)?,
+        sent: None,
         kept: None,
     };
     report(&ContributorEvent::Started {
@@ -214,26 +217,16 @@ async fn run(
     });
     let mut follower = worker.client.follow(worker.task, Some(worker.id));
     let mut last = None;
-    let mut standing_known = false;
     while tally.rounds < rounds {
         let round = match follower.next_open(last).await? {
             Followed::Finished => return Ok(FinishReason::Complete),
             Followed::Open(round) => round,
         };
-        // Later, an update that is in already is our own, whose answer was lost: it is sent again.
-        if !standing_known {
-            let taken = worker.check_standing(follower.standing()).await?;
-            standing_known = true;
-            if let Some(reason) = taken {
-                report(&ContributorEvent::Skipped {
-                    round: round.round,
-                    reason,
-                });
-                last = Some(round.round);
-                continue;
-            }
-        }
-        match worker.round(&round, source.clone(), &mut follower).await {
+        let first = last.is_none();
+        match worker
+            .attend(&round, source.clone(), &mut follower, first)
+            .await
+        {
             Ok(Done::Sent(sent)) => {
                 tally.rounds += 1;
                 tally.certified += u64::from(sent.result == UpdateResult::Certified);
@@ -271,16 +264,49 @@ struct Worker {
     id: ContributorId,
     name: String,
     record: SignedRecord,
+    /// The newest round for which this process has sent an update.
+    sent: Option<RoundId>,
     /// The encrypted update of a round until an answer to it is here: encrypting again would make another one, and only one
     /// may leave.
     kept: Option<(RoundId, Drafted)>,
 }
 
 impl Worker {
-    /// Once, at the start: whether this round is taken already, and whether we are let in at all.
-    async fn check_standing(&self, standing: Standing) -> Result<Option<String>, ClientError> {
+    /// One round; before the first one, a look at whether it is taken already, and whether we are let in at all.
+    async fn attend(
+        &mut self,
+        round: &OpenRound,
+        source: Source,
+        follower: &mut RoundFollower,
+        first: bool,
+    ) -> Result<Done, ClientError> {
+        if first
+            && let Some(reason) = self
+                .check_standing(round.round, follower.standing())
+                .await?
+        {
+            return Ok(Done::Skipped(reason));
+        }
+        self.round(round, source, follower).await
+    }
+
+    async fn check_standing(
+        &self,
+        round: RoundId,
+        standing: Standing,
+    ) -> Result<Option<String>, ClientError> {
+        let standing = match standing {
+            Standing::Unknown => {
+                let current = self.client.current_round(self.task, Some(self.id)).await?;
+                current.standing
+            }
+            known => known,
+        };
         match standing {
             Standing::Unknown | Standing::MaySubmit => Ok(None),
+            // Our own, which a gateway has begun to take, or whose answer was lost: the same one is sent again.
+            Standing::Pending if self.record.has(self.task, round) => Ok(None),
+            Standing::Accepted if self.sent == Some(round) => Ok(None),
             Standing::Pending | Standing::Accepted => Ok(Some(
                 "an update of this contributor is in already".to_owned(),
             )),
@@ -334,9 +360,9 @@ impl Worker {
         follower: &mut RoundFollower,
     ) -> Result<Done, ClientError> {
         let private = self.client.trusted()?.task(self.task)?.privacy.is_some();
-        let kept = self.kept.take().filter(|(kept, _)| *kept == round.round);
-        let drafted = match kept {
-            Some((_, drafted)) => drafted,
+        let kept = self.kept.as_ref();
+        let drafted = match kept.filter(|(kept, _)| *kept == round.round) {
+            Some((_, drafted)) => drafted.clone(),
             None if private && self.record.has(self.task, round.round) => {
                 let reason = "an update was encrypted and signed for this round before a restart";
                 return Ok(Done::Skipped(reason.to_owned()));
@@ -378,11 +404,17 @@ impl Worker {
             return Ok(Done::Skipped(reason.to_owned()));
         }
         self.record.note(self.task, round.round, update_id)?;
+        self.sent = Some(round.round);
         let submission = tokio::select! {
             submission = self.client.submit(&signed, &draft.payload) => Some(submission?),
             late = too_late(follower, round.round) => { late?; None }
         };
-        let (result, reason, tx, gateway) = judge(submission)?;
+        let (mut result, mut reason, mut tx, gateway) = judge(submission)?;
+        if result == UpdateResult::Refused
+            && let Some(known) = self.accepted(&signed.update).await
+        {
+            (result, reason, tx) = (UpdateResult::Certified, None, Some(known));
+        }
         Ok(Done::Sent(Box::new(UpdateReport {
             task: self.task,
             round: round.round,
@@ -400,6 +432,17 @@ impl Worker {
             submit_ms: milliseconds(started),
             gateway,
         })))
+    }
+
+    /// The transaction with this update, where the state proves that it is in: it was sent before, and the answer was lost.
+    async fn accepted(&self, update: &Update) -> Option<TxHash> {
+        let key = StateKey::Update(update.task, update.round, update.contributor);
+        let proof = self.client.proof(&ProofKey::Raw(key.to_bytes())).await;
+        let proof = proof.ok().filter(|proof| proof.verified)?;
+        match borsh::from_slice(&proof.value?).ok()? {
+            Turn::Accepted(accepted) if accepted.update == *update => Some(accepted.tx),
+            _ => None,
+        }
     }
 
     fn commitment(&self, round: &OpenRound, draft: &Draft) -> Update {

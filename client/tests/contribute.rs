@@ -349,16 +349,35 @@ async fn a_restart_with_other_settings_signs_nothing_twice() {
     assert!(updates(&events).is_empty(), "{events:?}");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn an_update_that_was_lost_on_its_way_is_sent_again() {
-    let setup = Setup::new(digits(), &[Lie::LosesFirstUpload]).await;
+/// One round of one contributor that gives up after one pass over its only gateway.
+async fn once(lie: Lie) -> (Setup, Outcome) {
+    let setup = Setup::new(digits(), &[lie]).await;
     let mut options = common::options();
     options.give_up_after = std::time::Duration::ZERO;
-    let mut once = config(0, Attack::None);
-    once.rounds = Some(1);
+    let mut config = config(0, Attack::None);
+    config.rounds = Some(1);
     let client = setup.client_with(options);
-    let (result, events) = run(client, once, CancellationToken::new()).await;
-    assert_eq!(result.unwrap().certified, 1, "{events:?}");
+    let outcome = run(client, config, CancellationToken::new()).await;
     let trouble = |event: &ContributorEvent| matches!(event, ContributorEvent::Trouble { .. });
-    assert!(events.iter().any(trouble), "{events:?}");
+    assert!(outcome.1.iter().any(trouble), "{:?}", outcome.1);
+    (setup, outcome)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_update_that_was_lost_on_its_way_is_sent_again() {
+    let (_setup, (result, events)) = once(Lie::LosesFirstUpload).await;
+    assert_eq!(result.unwrap().certified, 1, "{events:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_update_whose_answer_was_lost_is_found_in_the_state() {
+    let (setup, (result, events)) = once(Lie::LosesFirstAnswer).await;
+    assert_eq!(result.unwrap().certified, 1, "{events:?}");
+    let report = updates(&events)[0];
+    let state = cifer_chain::Store::state(&setup.ledger.store);
+    let turn = testing::current(&state).turn(&ContributorId(testing::key(2, 0).public_key()));
+    let Some(cifer_chain::Turn::Accepted(accepted)) = turn else {
+        panic!("{turn:?}")
+    };
+    assert_eq!((report.round.0, report.tx), (0, Some(accepted.tx)));
 }

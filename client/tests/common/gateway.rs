@@ -76,6 +76,8 @@ pub(crate) enum Lie {
     HangOnSubmit,
     /// Loses the first upload, and says from then on that an update is on its way.
     LosesFirstUpload,
+    /// Takes an update, loses the answer, and refuses the second one of the round.
+    LosesFirstAnswer,
     /// Another network's genesis hash.
     WrongGenesis,
     /// A state proof with another value.
@@ -703,6 +705,9 @@ impl ContributeService for Service {
         if self.lie == Lie::LosesFirstUpload && earlier == 0 {
             return Err(Status::unavailable("the connection broke"));
         }
+        if self.lie == Lie::LosesFirstAnswer && earlier > 0 {
+            return Err(Status::already_exists("the turn is used"));
+        }
         if self.lie == Lie::RefuseUpdates {
             return Err(Status::failed_precondition("round 99 is not open"));
         }
@@ -729,6 +734,9 @@ impl ContributeService for Service {
             ));
         }
         let tx = self.ledger.submit(&signed, payload)?;
+        if self.lie == Lie::LosesFirstAnswer {
+            return Err(Status::unavailable("the connection broke"));
+        }
         Ok(Response::new(self.verdict(&signed, &tx)))
     }
 

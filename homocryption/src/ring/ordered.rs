@@ -1,7 +1,7 @@
 //! Pieces of an output that several threads make, written in order.
 //!
 //! Pieces are handed out in order, and whoever finishes the next one to be written writes it, and those that wait behind it: it lies
-//! in that thread's cache, and nobody waits for a barrier.
+//! in that thread's cache, and nobody waits for others before all is done.
 
 use std::{
     collections::BTreeMap,
@@ -25,13 +25,8 @@ pub(super) fn in_order(
     make: impl Fn(usize, &mut Piece) -> Result<(), RingError> + Sync,
 ) -> Result<(), RingError> {
     let turn = AtomicUsize::new(0);
-    let queue = Mutex::new(Queue {
-        sink,
-        next: 0,
-        early: BTreeMap::new(),
-        spare: Vec::new(),
-        failed: None,
-    });
+    let sink = Mutex::new(sink);
+    let queue = Mutex::new(Queue::default());
     let work = || {
         let mut output = Piece::new();
         loop {
@@ -41,9 +36,8 @@ pub(super) fn in_order(
             }
             output.clear();
             let made = make(piece, &mut output);
-            let mut queue = lock(&queue);
-            if let Err(error) = made.and_then(|()| queue.put(piece, &mut output)) {
-                queue.failed = Some(error);
+            if let Err(error) = made.and_then(|()| put(&queue, &sink, piece, &mut output)) {
+                lock(&queue).failed = Some(error);
                 turn.store(count, Ordering::Relaxed);
                 return;
             }
@@ -59,33 +53,44 @@ pub(super) fn in_order(
     failed.map_or(Ok(()), Err)
 }
 
-struct Queue<'a, W> {
-    sink: &'a mut W,
+#[derive(Default)]
+struct Queue {
     /// The piece that is written next.
     next: usize,
-    /// Pieces that were finished before it.
-    early: BTreeMap<usize, Piece>,
+    /// Pieces that are finished and not written.
+    finished: BTreeMap<usize, Piece>,
+    /// Whether somebody is writing. The queue is not locked meanwhile: the sink may do what it likes.
+    writing: bool,
     /// Memory of pieces that are written.
     spare: Vec<Piece>,
     failed: Option<RingError>,
 }
 
-impl<W: Write> Queue<'_, W> {
-    /// Writes a piece, or keeps it and gives other memory for it.
-    fn put(&mut self, piece: usize, output: &mut Piece) -> Result<(), RingError> {
-        if piece != self.next {
-            let other = self.spare.pop().unwrap_or_default();
-            self.early.insert(piece, mem::replace(output, other));
+/// Takes a piece, with other memory for it, and writes all that are due unless another thread is at it.
+fn put<W: Write>(
+    queue: &Mutex<Queue>,
+    sink: &Mutex<&mut W>,
+    piece: usize,
+    output: &mut Piece,
+) -> Result<(), RingError> {
+    let mut state = lock(queue);
+    let other = state.spare.pop().unwrap_or_default();
+    state.finished.insert(piece, mem::replace(output, other));
+    if state.writing {
+        return Ok(());
+    }
+    state.writing = true;
+    loop {
+        let next = state.next;
+        let Some(due) = state.finished.remove(&next) else {
+            state.writing = false;
             return Ok(());
-        }
-        self.sink.write_all(output.as_flattened())?;
-        self.next += 1;
-        while let Some(early) = self.early.remove(&self.next) {
-            self.sink.write_all(early.as_flattened())?;
-            self.spare.push(early);
-            self.next += 1;
-        }
-        Ok(())
+        };
+        drop(state);
+        lock(sink).write_all(due.as_flattened())?;
+        state = lock(queue);
+        state.next += 1;
+        state.spare.push(due);
     }
 }
 

@@ -24,7 +24,7 @@ pub(super) fn store(coefficients: &[u64; DEGREE], chunk: &mut [u8; CHUNK_BYTES])
 }
 
 /// Coefficients whose planes are asked for at once.
-const STRIP: usize = 256;
+const STRIP: usize = 64;
 const STRIPS: usize = DEGREE / STRIP;
 /// Bytes of a cache line.
 const LINE: usize = 64;

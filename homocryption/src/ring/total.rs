@@ -16,12 +16,13 @@ use super::planes;
 use super::quantise::Scale;
 use super::transform::KeyTransform;
 
-/// Chunks that one thread adds and writes at once: 96 KiB of the result, which stay in its cache.
-const PIECE: usize = 8;
+/// Chunks that one thread adds and writes at once, at most: 96 KiB of the result, which stay in its cache.
+const PIECE_CHUNKS: usize = 8;
 /// Chunks that are opened at once: their values are 2 to 3 MB.
 const OPENED_CHUNKS: usize = 64;
 
-/// Adds bodies (of contributors, or sums of them) and writes the body of the sum.
+/// Adds bodies (of contributors, or sums of them) and writes the body of the sum, on threads of rayon's pool: a sink that waits for
+/// somebody holds up one of them.
 ///
 /// # Errors
 /// [`RingError::Mismatch`], [`RingError::TooManyBodies`], a coefficient that is not below q, and I/O.
@@ -35,8 +36,9 @@ pub fn sum_bodies(
     while chunk < header.chunks() {
         let count = (header.chunks() - chunk).min(bodies.batch() as u64) as usize;
         let chunks = bodies.next(count)?;
-        in_order(count.div_ceil(PIECE), &mut sink, |piece, output| {
-            for place in piece * PIECE..count.min((piece + 1) * PIECE) {
+        let piece_chunks = (count / (4 * rayon::current_num_threads())).clamp(1, PIECE_CHUNKS);
+        in_order(count.div_ceil(piece_chunks), &mut sink, |piece, output| {
+            for place in piece * piece_chunks..count.min((piece + 1) * piece_chunks) {
                 let mut sums = [0; DEGREE];
                 add(&chunks, place, &mut sums)?;
                 planes::reduce(&mut sums);
@@ -60,14 +62,15 @@ fn add(
     sums: &mut [u64; DEGREE],
 ) -> Result<(), RingError> {
     let (fours, rest) = bodies.as_chunks::<4>();
+    let last = 4 * fours.len();
     let mut canonical = true;
-    for four in fours {
-        canonical &= add_some(*four, place, sums);
+    for (index, four) in fours.iter().enumerate() {
+        canonical &= add_some(bodies, 4 * index, *four, place, sums);
     }
     canonical &= match *rest {
-        [a] => add_some([a], place, sums),
-        [a, b] => add_some([a, b], place, sums),
-        [a, b, c] => add_some([a, b, c], place, sums),
+        [a] => add_some(bodies, last, [a], place, sums),
+        [a, b] => add_some(bodies, last, [a, b], place, sums),
+        [a, b, c] => add_some(bodies, last, [a, b, c], place, sums),
         _ => true,
     };
     if canonical {
@@ -80,14 +83,21 @@ fn add(
     }
 }
 
-/// Adds chunk `place` of a few bodies, with their next chunks in view.
+/// Adds chunk `place` of `some`, which are those from `first` on. The chunks whose turn comes four later are asked for meanwhile.
 fn add_some<const K: usize>(
-    bodies: [&[[u8; CHUNK_BYTES]]; K],
+    bodies: &[&[[u8; CHUNK_BYTES]]],
+    first: usize,
+    some: [&[[u8; CHUNK_BYTES]]; K],
     place: usize,
     sums: &mut [u64; DEGREE],
 ) -> bool {
-    let ahead = bodies.map(|body| body.get(place + 1).unwrap_or(&body[place]));
-    planes::accumulate(sums, bodies.map(|body| &body[place]), ahead)
+    let chunks = some.map(|body| &body[place]);
+    let ahead = std::array::from_fn(|k| {
+        let turn = first + k + 4;
+        let body = bodies[turn % bodies.len()];
+        body.get(place + turn / bodies.len()).unwrap_or(chunks[k])
+    });
+    planes::accumulate(sums, chunks, ahead)
 }
 
 /// Opens the sum of `bodies`, and writes the sum of each value (u64, little endian).

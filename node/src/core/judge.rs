@@ -107,16 +107,9 @@ impl Default for Judge {
 }
 
 impl Judge {
-    /// The payload of the update that was admitted of this contributor in this round.
-    pub(crate) fn payload(
-        &self,
-        task: TaskId,
-        round: RoundId,
-        contributor: ContributorId,
-    ) -> Option<cifer_chain::BlobHash> {
-        let judged = super::lock(&self.judged);
-        let known = judged.get(&(task, round, contributor))?;
-        Some(known.signed.update.payload)
+    /// Whether an update of this contributor was admitted in this round.
+    pub(crate) fn has(&self, task: TaskId, round: RoundId, contributor: ContributorId) -> bool {
+        super::lock(&self.judged).contains_key(&(task, round, contributor))
     }
 
     /// Payloads of the updates that were admitted in the open rounds.

@@ -258,11 +258,10 @@ impl Node {
         lock(&self.0.seen).get(&id).copied()
     }
 
-    /// Whether an update of this contributor is on its way into a block.
+    /// Whether an update of this contributor is on its way into a block: signed and seen here, whether or not all of its payload has come.
     #[must_use]
     pub fn is_pending(&self, task: TaskId, round: RoundId, contributor: ContributorId) -> bool {
-        let payload = self.judge().payload(task, round, contributor);
-        payload.is_some_and(|payload| self.blobs().contains(&blob(payload)))
+        self.judge().has(task, round, contributor)
     }
 
     /// Models of a task that are kept.
