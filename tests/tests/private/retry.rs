@@ -100,7 +100,9 @@ async fn an_upload_that_was_cut_off_is_sent_again_as_it_was() {
         record: Some(record.path().join("signed")),
     };
     // This client gives up after one pass over its gateways, of which it has one.
-    let client = private.network.client_of(&[cutter.address.clone()]);
+    let client = private
+        .network
+        .client_of(std::slice::from_ref(&cutter.address));
     let mut events = Vec::new();
     contribute(client, config, CancellationToken::new(), |event| {
         events.push(event.clone());
