@@ -5,7 +5,7 @@
 
 use cifer_chain::{AggregateVote, Transaction};
 use cifer_dataplane::{Event, GossipMessage, InboundRequest, Topic};
-use tokio::sync::mpsc;
+use tokio::sync::{broadcast::error::RecvError, mpsc};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
@@ -13,12 +13,17 @@ use super::{MempoolError, Node, Signatures, SubmitTxError, judge, wire};
 
 /// Handles events until `stop`, or until the data plane ends.
 pub(crate) async fn run(node: Node, mut events: mpsc::Receiver<Event>, stop: CancellationToken) {
+    let mut committed = node.subscribe();
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
             event = events.recv() => match event {
                 Some(event) => handle(&node, event),
                 None => return,
+            },
+            block = committed.recv() => match block {
+                Ok(_) | Err(RecvError::Lagged(_)) => take_early(&node),
+                Err(RecvError::Closed) => return,
             },
         }
     }
@@ -65,9 +70,14 @@ fn on_gossip(node: &Node, message: GossipMessage) {
         Topic::Tx => match cifer_chain::decode_tx(&bytes, node.genesis().limits.max_tx_bytes) {
             Ok(tx) => match node.take_tx(tx, Signatures::Unknown) {
                 Ok(_) => validation.accept(),
+                Err(SubmitTxError::Mempool(MempoolError::Known(_))) => validation.ignore(),
                 // A transaction that our state refuses may be right for a peer that is a block
                 // ahead of us, so its sender is not blamed.
-                Err(SubmitTxError::Mempool(MempoolError::Known(_))) => validation.ignore(),
+                Err(SubmitTxError::Invalid(error)) => {
+                    let kept = super::lock(&node.0.early).keep(from, bytes);
+                    debug!(%from, %error, kept, "gossiped transaction not taken yet");
+                    validation.ignore();
+                }
                 Err(error) => {
                     debug!(%from, %error, "gossiped transaction not taken");
                     validation.ignore();
@@ -92,6 +102,20 @@ fn on_gossip(node: &Node, message: GossipMessage) {
                 validation.reject();
             }
         },
+    }
+}
+
+/// Tries again what came before the block that it follows.
+fn take_early(node: &Node) {
+    let early = super::lock(&node.0.early).take();
+    for bytes in early {
+        // It was decoded before, so it is again.
+        let Ok(tx) = cifer_chain::decode_tx(&bytes, node.genesis().limits.max_tx_bytes) else {
+            continue;
+        };
+        if let Err(error) = node.take_tx(tx, Signatures::Unknown) {
+            debug!(%error, "early transaction not taken");
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! - [`ledger`]: the store and the newest state; the only place where a block becomes durable.
 //! - [`application`]: what the consensus engine asks of us.
-//! - [`gossip`], [`submit`], [`judge`], [`gateway`]: the way of transactions and updates.
+//! - [`gossip`], [`early`], [`submit`], [`judge`], [`gateway`]: the way of transactions and updates.
 //! - [`rounds`], [`aggregate`], [`votes`], [`retention`]: what happens when a round closes.
 //! - [`private`]: share keys, sums of shares and opened groups of private rounds.
 //!
@@ -11,6 +11,7 @@
 
 mod aggregate;
 pub(crate) mod application;
+mod early;
 mod gateway;
 pub(crate) mod gossip;
 mod judge;
@@ -128,6 +129,7 @@ struct Inner {
     computed: Mutex<Option<BlobHash>>,
     seen: Mutex<seen::Seen>,
     accusations: Mutex<private::Accusations>,
+    early: Mutex<early::Early>,
     metrics: metrics::Metrics,
     flags: metrics::Flags,
     tasks: TaskTracker,
@@ -165,6 +167,7 @@ impl Node {
             computed: Mutex::default(),
             seen: Mutex::default(),
             accusations: Mutex::default(),
+            early: Mutex::default(),
             metrics: metrics::Metrics::new(),
             flags: metrics::Flags::default(),
             tasks: TaskTracker::new(),
