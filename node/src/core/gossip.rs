@@ -3,8 +3,9 @@
 //! Invariants: nothing is forwarded before it is checked; a request is always answered; work that
 //! can take long runs in a task of its own, bounded by the data plane's limit on open requests.
 
+use bytes::Bytes;
 use cifer_chain::{AggregateVote, Transaction};
-use cifer_dataplane::{Event, GossipMessage, InboundRequest, Topic};
+use cifer_dataplane::{Event, GossipMessage, InboundRequest, PeerId, Topic};
 use tokio::sync::{broadcast::error::RecvError, mpsc};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
@@ -67,26 +68,10 @@ fn on_gossip(node: &Node, message: GossipMessage) {
         ..
     } = message;
     match topic {
-        Topic::Tx => match cifer_chain::decode_tx(&bytes, node.genesis().limits.max_tx_bytes) {
-            Ok(tx) => match node.take_tx(tx, Signatures::Unknown) {
-                Ok(_) => validation.accept(),
-                Err(SubmitTxError::Mempool(MempoolError::Known(_))) => validation.ignore(),
-                // A transaction that our state refuses may be right for a peer that is a block
-                // ahead of us, so its sender is not blamed.
-                Err(SubmitTxError::Invalid(error)) => {
-                    let kept = super::lock(&node.0.early).keep(from, bytes);
-                    debug!(%from, %error, kept, "gossiped transaction not taken yet");
-                    validation.ignore();
-                }
-                Err(error) => {
-                    debug!(%from, %error, "gossiped transaction not taken");
-                    validation.ignore();
-                }
-            },
-            Err(error) => {
-                warn!(%from, %error, "malformed transaction");
-                validation.reject();
-            }
+        Topic::Tx => match on_tx(node, from, bytes) {
+            Judgement::Taken => validation.accept(),
+            Judgement::OfNoUse => validation.ignore(),
+            Judgement::Malformed => validation.reject(),
         },
         Topic::Vote => match borsh::from_slice::<AggregateVote>(&bytes) {
             Ok(vote) => {
@@ -103,6 +88,36 @@ fn on_gossip(node: &Node, message: GossipMessage) {
             }
         },
     }
+}
+
+/// What became of a gossiped transaction.
+#[derive(Debug, PartialEq, Eq)]
+enum Judgement {
+    Taken,
+    /// For now; its sender is not to blame.
+    OfNoUse,
+    Malformed,
+}
+
+fn on_tx(node: &Node, from: PeerId, bytes: Bytes) -> Judgement {
+    let tx = match cifer_chain::decode_tx(&bytes, node.genesis().limits.max_tx_bytes) {
+        Ok(tx) => tx,
+        Err(error) => {
+            warn!(%from, %error, "malformed transaction");
+            return Judgement::Malformed;
+        }
+    };
+    match node.take_tx(tx, Signatures::Unknown) {
+        Ok(_) => return Judgement::Taken,
+        Err(SubmitTxError::Mempool(MempoolError::Known(_))) => {}
+        // A transaction that our state refuses may be right for a peer that is a block ahead of us.
+        Err(SubmitTxError::Invalid(error)) => {
+            let kept = super::lock(&node.0.early).keep(from, bytes);
+            debug!(%from, %error, kept, "gossiped transaction not taken yet");
+        }
+        Err(error) => debug!(%from, %error, "gossiped transaction not taken"),
+    }
+    Judgement::OfNoUse
 }
 
 /// Tries again what came before the block that it follows.
@@ -158,5 +173,66 @@ fn on_transaction(node: &Node, tx: Transaction) -> wire::Response {
     match node.take_tx(tx, Signatures::Unknown) {
         Ok(_) | Err(SubmitTxError::Mempool(MempoolError::Known(_))) => wire::Response::Done,
         Err(error) => wire::Response::refused(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use cifer_chain::{MemoryStore, Store as _, testing::Network};
+    use cifer_dataplane::BlobStore;
+
+    use super::*;
+    use crate::{
+        config::Role,
+        core::{Parts, Retention, ledger::Ledger, private::ShareKeys},
+    };
+
+    /// A validator of the network that is connected with nobody.
+    async fn alone(network: &Network, home: &std::path::Path) -> Node {
+        let (genesis, key) = (network.genesis.clone(), network.validators[0].clone());
+        let hash = *genesis.hash().as_bytes();
+        let config = cifer_dataplane::Config::new(genesis.chain_id.clone(), hash, *key.to_seed());
+        let blobs = BlobStore::open(home.join("blobs"), 1 << 20).unwrap();
+        let (plane, _events) = cifer_dataplane::spawn(config, blobs.clone()).await.unwrap();
+        Node::new(Parts {
+            name: "alone".to_owned(),
+            role: Role::Validator,
+            ledger: Ledger::open(&home.join("data"), &genesis).unwrap(),
+            share_keys: ShareKeys::new(home, &genesis.hash().to_string()),
+            genesis,
+            key,
+            plane,
+            blobs,
+            scratch: home.to_owned(),
+            retention: Retention {
+                keep_rounds: 1,
+                keep_models: 1,
+            },
+            stop: CancellationToken::new(),
+        })
+    }
+
+    #[tokio::test]
+    async fn what_comes_a_block_early_is_taken_after_the_block() {
+        let (network, home) = (Network::new(4, 4), tempfile::tempdir().unwrap());
+        let node = alone(&network, home.path()).await;
+        let ahead = MemoryStore::new(&network.genesis).unwrap();
+        network.run_round(&ahead);
+        let update = Bytes::from(wire::encode(&network.update_tx(&ahead.state(), 0)));
+
+        let from = PeerId::random();
+        assert_eq!(on_tx(&node, from, update.clone()), Judgement::OfNoUse);
+        take_early(&node);
+        assert_eq!(node.status().mempool_txs, 0, "it was not right yet");
+
+        assert_eq!(on_tx(&node, from, update.clone()), Judgement::OfNoUse);
+        network.run_round(node.store());
+        take_early(&node);
+        assert_eq!(node.status().mempool_txs, 1);
+        assert_eq!(on_tx(&node, from, update), Judgement::OfNoUse, "known");
+        assert_eq!(
+            on_tx(&node, from, Bytes::from_static(b"?")),
+            Judgement::Malformed
+        );
     }
 }
