@@ -26,8 +26,7 @@
 //! twice that between two passes, when there are no slots).
 
 use std::ops::Range;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use crate::error::{AggregationError, Origin};
 use crate::mixing::Mixing;
@@ -401,10 +400,7 @@ fn slot_count_for(slot_bytes: usize, threads: usize) -> usize {
 }
 
 /// Computes all tiles of a vector of `len` coordinates in parallel, and hands each finished slot to `take` in tile order.
-///
-/// Every thread of the pool computes one tile after the other; tile t lies in slot t modulo their number, and whoever
-/// finishes the tile that is next takes it, and all that wait behind it, while the others go on. So nobody waits for
-/// anybody, except for a slot when one tile is slower than all slots together.
+/// See [`cifer_ordered::walk`].
 ///
 /// # Errors
 /// The error of the lowest tile that has one.
@@ -412,108 +408,15 @@ pub(crate) fn walk<S: Send>(
     len: usize,
     slots: &mut [S],
     compute: impl Fn(&mut S, Range<usize>) -> Result<(), AggregationError> + Sync,
-    take: impl FnMut(&mut S, Range<usize>) -> Result<(), AggregationError> + Send,
+    mut take: impl FnMut(&mut S, Range<usize>) -> Result<(), AggregationError> + Send,
 ) -> Result<(), AggregationError> {
-    let (tiles, ring) = (len.div_ceil(TILE), slots.len());
     let range = |tile: usize| tile * TILE..len.min((tile + 1) * TILE);
-    let slots: Vec<Mutex<&mut S>> = slots.iter_mut().map(Mutex::new).collect();
-    let take = Mutex::new(take);
-    let next = AtomicUsize::new(0);
-    let (order, freed) = (Mutex::new(Order::new(ring)), Condvar::new());
-
-    let work = || {
-        let _guard = StopOnPanic(&order, &freed);
-        loop {
-            let tile = next.fetch_add(1, Ordering::Relaxed);
-            if tile >= tiles {
-                break;
-            }
-            let full = |order: &mut Order| !order.stopped && tile >= order.taken + ring;
-            let wait = freed.wait_while(lock(&order), full);
-            if wait.unwrap_or_else(PoisonError::into_inner).stopped {
-                break;
-            }
-            let outcome = compute(&mut lock(&slots[tile % ring]), range(tile));
-            let mut now = lock(&order);
-            now.finished[tile % ring] = Some(outcome);
-            if now.taking {
-                continue;
-            }
-            now.taking = true;
-            while let Some(outcome) = now.next() {
-                let tile = now.taken;
-                drop(now);
-                let slot = &mut lock(&slots[tile % ring]);
-                let outcome = outcome.and_then(|()| (*lock(&take))(slot, range(tile)));
-                now = lock(&order);
-                now.taken += 1;
-                if let Err(error) = outcome {
-                    (now.stopped, now.error) = (true, Some(error));
-                }
-                freed.notify_all();
-            }
-            now.taking = false;
-        }
-    };
-    rayon::scope(|scope| {
-        for _ in 1..rayon::current_num_threads().min(tiles) {
-            scope.spawn(|_| work());
-        }
-        work();
-    });
-    let order = order.into_inner().unwrap_or_else(PoisonError::into_inner);
-    order.error.map_or(Ok(()), Err)
-}
-
-/// How far a walk is.
-struct Order {
-    /// Tiles that were taken, or failed.
-    taken: usize,
-    /// Whether somebody takes.
-    taking: bool,
-    /// By slot: what became of the tile in it, until it is taken.
-    finished: Vec<Option<Result<(), AggregationError>>>,
-    /// Nobody goes on.
-    stopped: bool,
-    error: Option<AggregationError>,
-}
-
-impl Order {
-    fn new(slots: usize) -> Self {
-        Self {
-            taken: 0,
-            taking: false,
-            finished: (0..slots).map(|_| None).collect(),
-            stopped: false,
-            error: None,
-        }
-    }
-
-    /// The outcome of the tile that is to be taken, when it is there.
-    fn next(&mut self) -> Option<Result<(), AggregationError>> {
-        let slot = self.taken % self.finished.len();
-        match self.stopped {
-            true => None,
-            false => self.finished[slot].take(),
-        }
-    }
-}
-
-/// Lets the others go when one panics: they would wait for its tile.
-struct StopOnPanic<'a>(&'a Mutex<Order>, &'a Condvar);
-
-impl Drop for StopOnPanic<'_> {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            lock(self.0).stopped = true;
-            self.1.notify_all();
-        }
-    }
-}
-
-/// What a panic leaves behind is not looked at, so it may be half done.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+    cifer_ordered::walk(
+        len.div_ceil(TILE),
+        slots,
+        |slot, tile| compute(slot, range(tile)),
+        |slot, tile| take(slot, range(tile)),
+    )
 }
 
 /// Buffers that whoever computes a tile borrows, so that there are as many as threads and not as
@@ -527,10 +430,11 @@ impl<T> Pool<T> {
 
     /// Calls `work` with a buffer that nobody else has, made by `make` when there is none.
     pub(crate) fn with<R>(&self, make: impl FnOnce() -> T, work: impl FnOnce(&mut T) -> R) -> R {
-        let spare = lock(&self.0).pop();
+        let lock = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let spare = lock().pop();
         let mut buffer = spare.unwrap_or_else(make);
         let outcome = work(&mut buffer);
-        lock(&self.0).push(buffer);
+        lock().push(buffer);
         outcome
     }
 }
@@ -598,25 +502,6 @@ mod tests {
                         assert_eq!(outcome.unwrap_err().to_string(), expected);
                     }
                 }
-            }
-        }
-    }
-
-    #[test]
-    fn a_panic_in_one_tile_ends_the_walk() {
-        for slots in [1, 2, 5] {
-            for threads in [1, 2, 4] {
-                let outcome = std::panic::catch_unwind(|| {
-                    let mut slots = vec![0; slots];
-                    let compute = |_: &mut i32, tile: Range<usize>| {
-                        assert_ne!(tile.start, 3 * TILE);
-                        Ok(())
-                    };
-                    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
-                    let walk = || walk(90 * TILE, &mut slots, compute, |_, _| Ok(()));
-                    pool.build().unwrap().install(walk)
-                });
-                assert!(outcome.is_err());
             }
         }
     }

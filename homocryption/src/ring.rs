@@ -33,7 +33,6 @@ mod keystream;
 mod layout;
 mod mask;
 mod opening;
-mod ordered;
 pub mod params;
 mod planes;
 mod quantise;

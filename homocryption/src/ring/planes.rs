@@ -57,6 +57,7 @@ impl<const K: usize> NullaryFnOnce for Accumulate<'_, K> {
     fn call(self) -> bool {
         let mut excess = 0_u64;
         let (sums, _) = self.sums.as_chunks_mut::<STRIP>();
+        // There are no more; the compiler is told, so that no access below is checked.
         for (strip, sums) in sums.iter_mut().enumerate().take(STRIPS) {
             for (low, high) in &self.ahead {
                 low[strip].iter().step_by(LINE / 4).for_each(prefetch);

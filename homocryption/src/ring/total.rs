@@ -10,7 +10,6 @@ use super::error::RingError;
 use super::key::KeySum;
 use super::layout::Layout;
 use super::mask::{Mask, MaskScratch};
-use super::ordered::in_order;
 use super::params::{CHUNK_BYTES, DEGREE, MODULUS};
 use super::planes;
 use super::quantise::Scale;
@@ -18,11 +17,13 @@ use super::transform::KeyTransform;
 
 /// Chunks that one thread adds and writes at once, at most: 96 KiB of the result, which stay in its cache.
 const PIECE_CHUNKS: usize = 8;
+/// Pieces that are added or wait to be written, for each thread.
+const SLOTS_PER_THREAD: usize = 2;
 /// Chunks that are opened at once: their values are 2 to 3 MB.
 const OPENED_CHUNKS: usize = 64;
 
 /// Adds bodies (of contributors, or sums of them) and writes the body of the sum, on threads of rayon's pool: a sink that waits for
-/// somebody holds up one of them.
+/// somebody holds up one of them, and it must not use the pool itself.
 ///
 /// # Errors
 /// [`RingError::Mismatch`], [`RingError::TooManyBodies`], a coefficient that is not below q, and I/O.
@@ -32,23 +33,29 @@ pub fn sum_bodies(
 ) -> Result<BodyHeader, RingError> {
     let header = BodyHeader::sum(bodies.headers())?;
     sink.write_all(&header.to_bytes())?;
+    let threads = rayon::current_num_threads();
+    let mut slots = vec![Vec::new(); SLOTS_PER_THREAD * threads];
     let mut chunk = 0;
     while chunk < header.chunks() {
         let count = (header.chunks() - chunk).min(bodies.batch() as u64) as usize;
         let chunks = bodies.next(count)?;
-        let piece_chunks = (count / (4 * rayon::current_num_threads())).clamp(1, PIECE_CHUNKS);
-        in_order(count.div_ceil(piece_chunks), &mut sink, |piece, output| {
-            for place in piece * piece_chunks..count.min((piece + 1) * piece_chunks) {
-                let mut sums = [0; DEGREE];
-                add(&chunks, place, &mut sums)?;
-                planes::reduce(&mut sums);
-                output.push([0; CHUNK_BYTES]);
-                if let Some(output) = output.last_mut() {
-                    planes::store(&sums, output);
+        let piece_chunks = (count / (4 * threads)).clamp(1, PIECE_CHUNKS);
+        cifer_ordered::walk(
+            count.div_ceil(piece_chunks),
+            &mut slots,
+            |slot, piece| {
+                slot.clear();
+                for place in piece * piece_chunks..count.min((piece + 1) * piece_chunks) {
+                    let (mut sums, mut output) = ([0; DEGREE], [0; CHUNK_BYTES]);
+                    add(&chunks, place, &mut sums)?;
+                    planes::reduce(&mut sums);
+                    planes::store(&sums, &mut output);
+                    slot.push(output);
                 }
-            }
-            Ok(())
-        })?;
+                Ok(())
+            },
+            |slot, _| Ok::<_, RingError>(sink.write_all(slot.as_flattened())?),
+        )?;
         chunk += count as u64;
     }
     bodies.finish()?;
