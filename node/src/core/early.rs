@@ -35,9 +35,9 @@ impl Early {
     }
 
     /// Hands out what was kept, to be tried again.
-    pub(crate) fn take(&mut self) -> impl Iterator<Item = Bytes> + use<> {
+    pub(crate) fn take(&mut self) -> Vec<Bytes> {
         let peers = mem::take(&mut self.0).into_values();
-        peers.flat_map(|peer| peer.encoded)
+        peers.flat_map(|peer| peer.encoded).collect()
     }
 }
 
@@ -50,8 +50,8 @@ mod tests {
         let (mut early, from) = (Early::default(), PeerId::random());
         assert!(early.keep(from, Bytes::from_static(b"a")));
         assert!(early.keep(from, Bytes::from_static(b"b")));
-        assert_eq!(early.take().collect::<Vec<_>>(), ["a", "b"]);
-        assert_eq!(early.take().count(), 0);
+        assert_eq!(early.take(), ["a", "b"]);
+        assert!(early.take().is_empty());
     }
 
     #[test]
@@ -62,7 +62,7 @@ mod tests {
         assert!(early.keep(greedy, all.clone()));
         assert!(!early.keep(greedy, more.clone()));
         assert!(early.keep(PeerId::random(), all));
-        assert_eq!(early.take().count(), 2);
+        assert_eq!(early.take().len(), 2);
         assert!(early.keep(greedy, more));
     }
 }

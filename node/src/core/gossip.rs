@@ -4,7 +4,7 @@
 //! can take long runs in a task of its own, bounded by the data plane's limit on open requests.
 
 use bytes::Bytes;
-use cifer_chain::{AggregateVote, Transaction};
+use cifer_chain::{AggregateVote, Transaction, TxError};
 use cifer_dataplane::{Event, GossipMessage, InboundRequest, PeerId, Topic};
 use tokio::sync::{broadcast::error::RecvError, mpsc};
 use tokio_util::sync::CancellationToken;
@@ -23,7 +23,13 @@ pub(crate) async fn run(node: Node, mut events: mpsc::Receiver<Event>, stop: Can
                 None => return,
             },
             block = committed.recv() => match block {
-                Ok(_) | Err(RecvError::Lagged(_)) => take_early(&node),
+                Ok(_) | Err(RecvError::Lagged(_)) => {
+                    let early = super::lock(&node.0.early).take();
+                    if !early.is_empty() {
+                        let again = node.clone();
+                        node.spawn_blocking(move || try_again(&again, &early));
+                    }
+                }
                 Err(RecvError::Closed) => return,
             },
         }
@@ -110,6 +116,10 @@ fn on_tx(node: &Node, from: PeerId, bytes: Bytes) -> Judgement {
     match node.take_tx(tx, Signatures::Unknown) {
         Ok(_) => return Judgement::Taken,
         Err(SubmitTxError::Mempool(MempoolError::Known(_))) => {}
+        // No block will make these right.
+        Err(SubmitTxError::Invalid(
+            error @ (TxError::Signature(_) | TxError::Certificate(_) | TxError::TooLarge { .. }),
+        )) => debug!(%from, %error, "gossiped transaction not taken"),
         // A transaction that our state refuses may be right for a peer that is a block ahead of us.
         Err(SubmitTxError::Invalid(error)) => {
             let kept = super::lock(&node.0.early).keep(from, bytes);
@@ -120,12 +130,11 @@ fn on_tx(node: &Node, from: PeerId, bytes: Bytes) -> Judgement {
     Judgement::OfNoUse
 }
 
-/// Tries again what came before the block that it follows.
-fn take_early(node: &Node) {
-    let early = super::lock(&node.0.early).take();
+/// Tries again what came before the block that it follows. Up to a mebibyte of signatures for each peer: not in the event loop.
+fn try_again(node: &Node, early: &[Bytes]) {
     for bytes in early {
         // It was decoded before, so it is again.
-        let Ok(tx) = cifer_chain::decode_tx(&bytes, node.genesis().limits.max_tx_bytes) else {
+        let Ok(tx) = cifer_chain::decode_tx(bytes, node.genesis().limits.max_tx_bytes) else {
             continue;
         };
         if let Err(error) = node.take_tx(tx, Signatures::Unknown) {
@@ -212,6 +221,10 @@ mod tests {
         })
     }
 
+    fn early(node: &Node) -> Vec<Bytes> {
+        crate::core::lock(&node.0.early).take()
+    }
+
     #[tokio::test]
     async fn what_comes_a_block_early_is_taken_after_the_block() {
         let (network, home) = (Network::new(4, 4), tempfile::tempdir().unwrap());
@@ -222,17 +235,31 @@ mod tests {
 
         let from = PeerId::random();
         assert_eq!(on_tx(&node, from, update.clone()), Judgement::OfNoUse);
-        take_early(&node);
+        try_again(&node, &early(&node));
         assert_eq!(node.status().mempool_txs, 0, "it was not right yet");
 
         assert_eq!(on_tx(&node, from, update.clone()), Judgement::OfNoUse);
         network.run_round(node.store());
-        take_early(&node);
+        try_again(&node, &early(&node));
         assert_eq!(node.status().mempool_txs, 1);
         assert_eq!(on_tx(&node, from, update), Judgement::OfNoUse, "known");
         assert_eq!(
             on_tx(&node, from, Bytes::from_static(b"?")),
             Judgement::Malformed
         );
+    }
+
+    #[tokio::test]
+    async fn what_is_forged_is_not_kept() {
+        let (network, home) = (Network::new(4, 4), tempfile::tempdir().unwrap());
+        let node = alone(&network, home.path()).await;
+        let Transaction::Update(mut update) = network.update_tx(&node.state(), 0) else {
+            panic!("an update")
+        };
+        update.signed.signature = network.contributors[1].sign_bytes(b"another");
+        let forged = Bytes::from(wire::encode(&Transaction::Update(update)));
+        let from = PeerId::random();
+        assert_eq!(on_tx(&node, from, forged), Judgement::OfNoUse);
+        assert!(early(&node).is_empty());
     }
 }
