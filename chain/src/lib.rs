@@ -9,8 +9,8 @@
 //! - [`light`]: trusting a header, a model or a state entry from genesis alone.
 //!
 //! Invariants: everything hashed or signed is borsh under a domain string with the chain id inside;
-//! nothing here reads a clock or uses floats; randomness and readers are
-//! handed in, and only by those who make or check payloads ([`private::payload`]).
+//! nothing here reads a clock or uses floats, and nothing draws randomness or reads a file but what
+//! makes or checks a payload ([`private::payload`]), which is handed both.
 
 pub mod aggregate;
 pub mod apply;
